@@ -1,0 +1,1 @@
+"""Chat environments whose code blocks run: parsing of replies, PythonInterpreter and ChatEnv."""

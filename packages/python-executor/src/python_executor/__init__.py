@@ -1,0 +1,1 @@
+"""A pool of isolated Python interpreters: every program in a pristine process, forked ahead of time."""

@@ -1,0 +1,1 @@
+"""One registry API for the services that the workers of a job share, over any backend."""

@@ -1,0 +1,1 @@
+"""The one-machine, multi-process backend of services-core."""

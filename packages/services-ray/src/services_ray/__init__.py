@@ -1,0 +1,1 @@
+"""The Ray backend of services-core, from one machine to a cluster."""
