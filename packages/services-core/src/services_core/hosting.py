@@ -1,0 +1,202 @@
+"""One constructed service and the threads that run its methods.
+
+For backends whose services live in a process of ours (inline, local). A caller either lends its
+own thread (`run`), which costs nothing, or has a thread of the host do it (`submit`):
+
+    run(...)  ----------------------------.
+                                          |-> semaphore(max_concurrency) -> the object's method
+    submit(...) -> thread pool -----------'
+    submit(coroutine method) -> event loop -> its own semaphore
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, cast
+
+from services_core.connections import MethodKind, public_methods
+from services_core.errors import ServiceDiedError, ServiceTimeoutError
+from services_core.services import ServiceSpec
+
+# As on Ray: a class with coroutine methods is meant to run many of them at once.
+_ASYNC_CONCURRENCY = 1000
+
+
+class ServiceHost:
+    """A service object, and at most `max_concurrency` calls to it at a time.
+
+    The object is constructed in the thread that makes the host.
+
+    Args:
+        spec: The service. Whatever its constructor raises passes through.
+    """
+
+    def __init__(self, spec: ServiceSpec) -> None:
+        self.name = spec.name
+        self.methods: dict[str, MethodKind] = public_methods(spec.cls)
+        concurrency = spec.options.max_concurrency or 1
+        self._async_concurrency = spec.options.max_concurrency or _ASYNC_CONCURRENCY
+        self._turns = threading.Semaphore(concurrency)
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            concurrency, thread_name_prefix=f"service-{spec.name}"
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_turns: asyncio.Semaphore | None = None
+        self._loop_lock = threading.Lock()
+        self._closed = False
+        self.object = spec.cls(*spec.args, **spec.kwargs)
+
+    def run(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a method in this thread, when it is its turn."""
+        if self._is_coroutine(method):
+            return self.submit(method, args, kwargs).result()
+        self._check_open()
+        with self._turns:
+            self._check_open()
+            return getattr(self.object, method)(*args, **kwargs)
+
+    def submit(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> concurrent.futures.Future[Any]:
+        """Call a method in a thread of the host; coroutine methods run on its event loop."""
+        self._check_open()
+        if self._is_coroutine(method):
+            return asyncio.run_coroutine_threadsafe(
+                self._run_coroutine(method, args, kwargs), self._event_loop()
+            )
+        try:
+            return self._threads.submit(self.run, method, args, kwargs)
+        except RuntimeError as error:  # closed between the check and the call
+            raise ServiceDiedError(self.name, "it was ended") from error
+
+    def stream(
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Iterator[Any]:
+        """Iterate over what a generator method yields; each item is one turn.
+
+        Args:
+            method: Name of the generator method.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+            timeout: Seconds to wait for each item, or None.
+        """
+        self._check_open()
+        items = getattr(self.object, method)(*args, **kwargs)
+        return self._drain(method, items, timeout)
+
+    def close(self, grace: float) -> BaseException | None:
+        """Call the object's `close()` if it has one, and stop the threads.
+
+        Args:
+            grace: Seconds that `close()` may take before it is left behind.
+
+        Returns:
+            What `close()` raised, a `TimeoutError` if it didn't end, or None.
+        """
+        self._closed = True
+        problem: BaseException | None = None
+        closer = getattr(self.object, "close", None)
+        if callable(closer):
+            problem = _run_with_grace(closer, grace)
+        # What waits in the pool still gets its turn, and finds the service ended.
+        self._threads.shutdown(wait=False)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        return problem
+
+    def _drain(
+        self, method: str, items: Iterator[Any] | AsyncIterator[Any], timeout: float | None
+    ) -> Iterator[Any]:
+        end = object()
+
+        def advance() -> Any:
+            with self._turns:
+                self._check_open()
+                return next(cast("Iterator[Any]", items), end)
+
+        async def advance_async() -> Any:
+            return await anext(cast("AsyncIterator[Any]", items), end)
+
+        while True:
+            self._check_open()
+            if inspect.isasyncgen(items):
+                future = asyncio.run_coroutine_threadsafe(advance_async(), self._event_loop())
+                item = self._result(method, future, timeout)
+            elif timeout is not None:
+                item = self._result(method, self._threads.submit(advance), timeout)
+            else:
+                item = advance()
+            if item is end:
+                return
+            yield item
+
+    def _result(
+        self, method: str, future: concurrent.futures.Future[Any], timeout: float | None
+    ) -> Any:
+        finished, _ = concurrent.futures.wait([future], timeout)
+        if not finished:
+            raise ServiceTimeoutError(self.name, f"an item of {method}()", timeout or 0.0)
+        return future.result()
+
+    def _is_coroutine(self, method: str) -> bool:
+        return inspect.iscoroutinefunction(getattr(self.object, method))
+
+    async def _run_coroutine(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if self._loop_turns is None:
+            self._loop_turns = asyncio.Semaphore(self._async_concurrency)
+        async with self._loop_turns:
+            call: Coroutine[Any, Any, Any] = getattr(self.object, method)(*args, **kwargs)
+            return await call
+
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        with self._loop_lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=_run_loop,
+                    args=(self._loop,),
+                    name=f"service-{self.name}-loop",
+                    daemon=True,
+                ).start()
+            return self._loop
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ServiceDiedError(self.name, "it was ended")
+
+
+def _run_with_grace(closer: Any, grace: float) -> BaseException | None:
+    """Run `close()` in a thread of its own, so that one that hangs can be left behind."""
+    problem: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result = closer()
+            if inspect.iscoroutine(result):
+                asyncio.run(result)
+        except BaseException as error:  # noqa: BLE001 - reported to whoever ends the service
+            problem.append(error)
+
+    thread = threading.Thread(target=run, name="service-close", daemon=True)
+    thread.start()
+    thread.join(grace)
+    if thread.is_alive():
+        return TimeoutError(f"close() took longer than {grace:g} s")
+    return problem[0] if problem else None
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()

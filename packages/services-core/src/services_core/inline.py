@@ -1,0 +1,209 @@
+"""The in-process backend: services are objects of this process.
+
+For tests, for notebooks, and for a job of one process that shall later run on a cluster. Arguments
+and results are passed by reference. Nothing of another process is seen.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from services_core.connections import CallOptions, Connection, ServiceKey
+from services_core.errors import ServiceDiedError, ServiceExistsError, ServiceStartError
+from services_core.hosting import ServiceHost
+from services_core.options import chosen_options
+from services_core.placement import check_machine
+from services_core.registry import ServiceBase
+from services_core.remote_errors import traceback_text
+from services_core.services import ServiceInfo, ServiceSpec, class_name
+
+
+@dataclass
+class _Entry:
+    """A service of this process, or (without a host) the reservation of its name."""
+
+    spec: ServiceSpec
+    key: ServiceKey
+    host: ServiceHost | None = None
+    started_at: float | None = None
+
+
+_log = logging.getLogger("services_core")
+_lock = threading.Lock()
+_namespaces: dict[str, dict[str, _Entry]] = {}
+_incarnations = itertools.count(1)
+
+
+def _forget_after_fork() -> None:
+    # The threads of the services did not come along, and the lock may be held for ever.
+    global _lock  # noqa: PLW0603 - a lock of the parent can't be released here
+    _lock = threading.Lock()
+    _namespaces.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+class InlineService(ServiceBase):
+    """Services that are objects of this process, each with its own threads.
+
+    `num_cpus`, `num_gpus` and `memory` are only compared with what the machine has. The constructor
+    runs in the caller's thread, so `start_timeout` can't end it. `max_restarts` and `lifetime` mean
+    nothing here: a service lives as long as its process.
+
+    Example:
+        >>> from services_core import get_services
+        >>> services = get_services(backend="inline", namespace="doctest")
+        >>> squares = services.register("squares", dict, {1: 1, 2: 4})
+        >>> squares.get(2)
+        4
+        >>> services.shutdown()
+    """
+
+    backend: ClassVar[str] = "inline"
+
+    def __init__(self, namespace: str = "services") -> None:
+        super().__init__(namespace)
+
+    def _start(self, spec: ServiceSpec) -> Connection:
+        key = ServiceKey(
+            self.backend, self.namespace, spec.name, f"{os.getpid()}-{next(_incarnations)}"
+        )
+        entry = _Entry(spec, key)
+        with _lock:
+            services = _namespaces.setdefault(self.namespace, {})
+            if spec.name in services:
+                raise ServiceExistsError(spec.name, self.namespace)
+            services[spec.name] = entry
+        try:
+            check_machine(spec)
+            host = self._construct(spec)
+        except BaseException:
+            self._remove(entry)
+            raise
+        with _lock:
+            if _namespaces.get(self.namespace, {}).get(spec.name) is entry:
+                entry.host = host
+                entry.started_at = time.time()
+                return InlineConnection(key, host)
+        host.close(spec.options.close_timeout)
+        raise ServiceStartError(spec.name, "the namespace was reset while it was constructed")
+
+    def _construct(self, spec: ServiceSpec) -> ServiceHost:
+        try:
+            return ServiceHost(spec)
+        except Exception as error:
+            raise ServiceStartError(
+                spec.name, f"its constructor raised {error!r}", traceback_text(error)
+            ) from error
+
+    def _connect(self, name: str) -> Connection | None:
+        with _lock:
+            entry = _namespaces.get(self.namespace, {}).get(name)
+        if entry is None or entry.host is None:
+            return None
+        return InlineConnection(entry.key, entry.host)
+
+    def _names(self, *, starting: bool = False) -> list[str]:
+        with _lock:
+            entries = list(_namespaces.get(self.namespace, {}).values())
+        return [entry.spec.name for entry in entries if starting or entry.host is not None]
+
+    def _stop(self, name: str) -> bool:
+        with _lock:
+            entry = _namespaces.get(self.namespace, {}).pop(name, None)
+        if entry is None:
+            return False
+        if entry.host is not None:
+            problem = entry.host.close(entry.spec.options.close_timeout)
+            if problem is not None:
+                _log.warning("close() of service %r failed: %r", name, problem)
+        return True
+
+    def _describe(self, name: str) -> ServiceInfo | None:
+        with _lock:
+            entry = _namespaces.get(self.namespace, {}).get(name)
+        if entry is None:
+            return None
+        return ServiceInfo(
+            name=name,
+            namespace=self.namespace,
+            backend=self.backend,
+            class_name=class_name(entry.spec.cls),
+            state="starting" if entry.host is None else "running",
+            pid=os.getpid(),
+            node=socket.gethostname(),
+            started_at=entry.started_at,
+            restarts=0,
+            options=chosen_options(entry.spec.options),
+        )
+
+    def _remove(self, entry: _Entry) -> None:
+        with _lock:
+            services = _namespaces.get(self.namespace, {})
+            if services.get(entry.spec.name) is entry:
+                del services[entry.spec.name]
+
+
+class InlineConnection(Connection):
+    """A service of this process. `native` is the object itself."""
+
+    def __init__(self, key: ServiceKey, host: ServiceHost) -> None:
+        super().__init__(key, host.methods)
+        self._host = host
+
+    @property
+    def native(self) -> Any:
+        """The service's object."""
+        return self._host.object
+
+    def call(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Any:
+        """Run the method in the caller's own thread, unless there is a timeout."""
+        if options.timeout is not None:
+            return super().call(method, args, kwargs, options)
+        return self._host.run(method, args, kwargs)
+
+    def remote(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Any:
+        """A `concurrent.futures.Future`; for a generator method, an iterator."""
+        if self.methods[method] == "stream":
+            return self.stream(method, args, kwargs, options)
+        return self.submit(method, args, kwargs, options)
+
+    def submit(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> concurrent.futures.Future[Any]:
+        """Run the method in a thread of the service."""
+        return self._host.submit(method, args, kwargs)
+
+    def stream(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Iterator[Any]:
+        """Iterate over the generator in the caller's own thread."""
+        return self._host.stream(method, args, kwargs, options.timeout)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _find, (self.key,)
+
+
+def _find(key: ServiceKey) -> InlineConnection:
+    """Unpickle a connection: its service must be one of this process."""
+    with _lock:
+        entry = _namespaces.get(key.namespace, {}).get(key.name)
+    if entry is None or entry.host is None or entry.key != key:
+        raise ServiceDiedError(
+            key.name, "an inline service lives only in the process that registered it"
+        )
+    return InlineConnection(key, entry.host)

@@ -1,0 +1,64 @@
+"""What a backend is asked to start, and what it tells of what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from services_core.options import ServiceOptions
+
+ServiceState = Literal["starting", "running", "restarting"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSpec:
+    """A service to start.
+
+    Attributes:
+        name: Its name in the namespace.
+        cls: Its class.
+        args: Positional arguments of the constructor.
+        kwargs: Keyword arguments of the constructor.
+        options: What the backend is asked for.
+    """
+
+    name: str
+    cls: type
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    options: ServiceOptions = field(default_factory=ServiceOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceInfo:
+    """What is known of a service.
+
+    Attributes:
+        name: Its name.
+        namespace: Its namespace.
+        backend: The backend that runs it.
+        class_name: Qualified name of its class.
+        state: "starting", "running" or "restarting".
+        pid: Process that it runs in, or None where the backend doesn't tell.
+        node: Host that it runs on, or None where the backend doesn't tell.
+        started_at: When its constructor returned, in seconds since the epoch (UTC).
+        restarts: How often it was started again, or None where the backend doesn't tell.
+        options: The options that it was registered with, those left at their default apart.
+    """
+
+    name: str
+    namespace: str
+    backend: str
+    class_name: str
+    state: ServiceState
+    pid: int | None = None
+    node: str | None = None
+    started_at: float | None = None
+    restarts: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def class_name(cls: type) -> str:
+    """Module and qualified name of a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
