@@ -1,0 +1,238 @@
+"""The one door to every check: `nox` before a push, `nox -t ci` for the rest, `nox -l` lists all.
+
+The packages, their backends and the Pythons come from the pyproject files (see `.ci/workspace.py`).
+Arguments after `--` go to pytest, or to the example. Environment variables:
+
+- `WORKSPACE_PYTHONS`: the Pythons to use, main one first ("3.12 3.13"), instead of those found.
+- `TEST_REPORTS`: a folder that every pytest run leaves a JUnit file in.
+"""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+from python_discovery import get_interpreter
+
+sys.path.insert(0, str(Path(__file__).parent / ".ci"))
+
+from distributions import defects_of, wheel_of
+from workspace import ROOT, Package, read_workspace
+
+nox.needs_version = ">=2026.10"
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = True
+nox.options.tags = ["push"]
+
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+WORKSPACE = read_workspace()
+PACKAGES = list(WORKSPACE.packages.values())
+DIST = ROOT / "dist"
+
+# The lookup is nox's own, so what is found here is found again when an environment is made of it.
+PYTHONS = os.environ.get("WORKSPACE_PYTHONS", "").split() or [
+    version for version in WORKSPACE.pythons if get_interpreter(version)
+]
+if not PYTHONS:
+    raise SystemExit(f"No Python of {', '.join(WORKSPACE.pythons)} was found: install one of them.")
+MAIN = PYTHONS[0]
+
+each_package = nox.parametrize("package", PACKAGES, ids=list(WORKSPACE.packages))
+each_backend = nox.parametrize("backend", WORKSPACE.backends, ids=WORKSPACE.backends)
+each_package_and_python = nox.parametrize(
+    ["python", "package"],
+    [
+        nox.param(
+            python,
+            package,
+            id=package.name if python == MAIN else f"{package.name}-{python}",
+            tags=["push"] if python == MAIN else ["ci"],
+        )
+        for python in PYTHONS
+        for package in PACKAGES
+        if python in package.pythons and (package.everywhere or python == MAIN)
+    ],
+)
+
+
+def editable(packages: list[Package]) -> list[str]:
+    """Return the arguments that install packages from their sources."""
+    return [argument for package in packages for argument in ("-e", str(package.path))]
+
+
+def pytest(session: nox.Session, *arguments: str) -> None:
+    """Run pytest, leaving a JUnit file if somebody adds the runs up."""
+    report = []
+    if folder := os.environ.get("TEST_REPORTS"):
+        file = re.sub(r"[^\w.-]+", "-", session.name).strip("-")
+        report = [f"--junitxml={Path(folder) / file}.xml", "-o", f"junit_suite_name={session.name}"]
+    session.run("pytest", *report, *arguments, *session.posargs)
+
+
+def install_and_test(session: nox.Session, package: Package) -> None:
+    """Install a package with what it declares and nothing else, import it, then test it."""
+    session.install(*editable([package]))
+    session.run("python", "-P", "-c", f"import {package.module}")
+    session.install(*editable([package]), "--group", package.test_group)
+    pytest(session, str(package.path / "tests"))
+
+
+@nox.session(python=MAIN, tags=["push"])
+def lint(session: nox.Session) -> None:
+    """Check style and layout with ruff."""
+    session.install("--group", "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=MAIN, tags=["push"])
+def typing(session: nox.Session) -> None:
+    """Check the types of every package and script with mypy, strict."""
+    groups = [f"--group={package.test_group}" for package in PACKAGES]
+    session.install(*editable(PACKAGES), *groups, "--group=typing", "--group=examples")
+    for package in PACKAGES:
+        session.run("mypy", str(package.path / "src"), str(package.path / "tests"))
+    session.run("mypy", "noxfile.py", "docs/conf.py", *map(str, sorted(Path(".ci").rglob("*.py"))))
+    for folder in ("examples", "benchmarks", "tests-integration"):
+        if Path(folder).is_dir():
+            session.run("mypy", folder)
+
+
+@nox.session
+@each_package_and_python
+def tests(session: nox.Session, package: Package) -> None:
+    """Test a package in an environment that holds only what it declares."""
+    install_and_test(session, package)
+
+
+@nox.session(python=MAIN, tags=["push"])
+def tools(session: nox.Session) -> None:
+    """Test what the workspace's own scripts decide: releases, distributions, sums."""
+    session.install("--group", "tools")
+    session.env["PYTHONPATH"] = ".ci"
+    pytest(session, ".ci/tests")
+
+
+@nox.session(python=MAIN, tags=["push"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install(*editable(PACKAGES), "--group", "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build")
+    session.log("The documentation is in docs/_build/index.html")
+
+
+@nox.session(python=MAIN, tags=["ci"])
+def snippets(session: nox.Session) -> None:
+    """Run every Python snippet of the Markdown pages and the docstrings."""
+    session.install(*editable(PACKAGES), "--group", "snippets")
+    session.env["PYTHONPATH"] = ".ci"
+    sources = [str(package.path / "src") for package in PACKAGES]
+    pages = [str(package.path / "README.md") for package in PACKAGES]
+    pytest(session, "-p", "snippets", "README.md", "CONTRIBUTING.md", "docs", *pages, *sources)
+
+
+@nox.session(python=MAIN, tags=["ci"])
+@each_package
+def isolation(session: nox.Session, package: Package) -> None:
+    """Prove that a package can't import a sibling that it doesn't declare."""
+    copy = Path(session.create_tmp()) / "workspace"
+    for sibling in sorted(WORKSPACE.packages.keys() - {package.name}):
+        if sibling in WORKSPACE.installed_with(package.name, tests=False):
+            session.log(f"{package.name} declares {sibling}: there is nothing to inject.")
+            continue
+        injected = inject(copy, package, WORKSPACE.packages[sibling])
+        session.install("--exact", *editable([injected]))
+        expect_missing(session, sibling, "python", "-P", "-c", f"import {package.module}")
+        if sibling in WORKSPACE.installed_with(package.name, tests=True):
+            session.log(f"The tests of {package.name} declare {sibling}: they may import it.")
+            continue
+        session.install("--exact", *editable([injected]), "--group", injected.test_group)
+        expect_missing(session, sibling, "pytest", str(injected.path / "tests"))
+
+
+def inject(copy: Path, package: Package, sibling: Package) -> Package:
+    """Copy the workspace and import the sibling at the end of the package's `__init__.py`."""
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir(parents=True)
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    dropped = shutil.ignore_patterns("__pycache__", "*.egg-info", ".venv")
+    for member in PACKAGES:
+        shutil.copytree(member.path, copy / member.path.relative_to(ROOT), ignore=dropped)
+    injected = read_workspace(copy.resolve()).packages[package.name]
+    with (injected.path / "src" / package.module / "__init__.py").open("a") as file:
+        file.write(f"\nimport {sibling.module}\n")
+    return injected
+
+
+def expect_missing(session: nox.Session, sibling: str, *command: str) -> None:
+    """Run a command that must fail because the sibling isn't installed."""
+    module = WORKSPACE.packages[sibling].module
+    # 1: python and pytest with failed tests; 2: pytest interrupted at collection; 4: in a conftest.
+    output = session.run(*command, success_codes=[1, 2, 4], silent=True)
+    if f"ModuleNotFoundError: No module named '{module}'" not in str(output):
+        session.error(f"{command} failed, but not for want of {module}:\n{output}")
+    session.log(f"As it should, {command[0]} failed without {sibling}.")
+
+
+@nox.session(python=PYTHONS[0], tags=["ci"])
+@each_package
+def tests_lowest(session: nox.Session, package: Package) -> None:
+    """Test a package with the oldest versions that it declares."""
+    session.install(
+        "--resolution=lowest-direct", *editable([package]), "--group", package.test_group
+    )
+    pytest(session, str(package.path / "tests"))
+
+
+@nox.session(python=MAIN, tags=["ci"])
+def build(session: nox.Session) -> None:
+    """Build all wheels and sdists into dist/ and look into them."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("uv", "build", "--quiet", "--all-packages", "--out-dir", str(DIST))
+    if defects := defects_of(WORKSPACE, DIST):
+        session.error("\n".join(defects))
+    session.log(f"dist/ holds the wheels and sdists of {', '.join(WORKSPACE.packages)}.")
+
+
+def install_wheels(session: nox.Session, packages: list[Package], *arguments: str) -> None:
+    """Install built wheels by their paths, so that no namesake of an index can take their place."""
+    wheels = [str(wheel_of(package, DIST)) for package in packages]
+    session.install("--no-sources", *wheels, *arguments)
+
+
+@nox.session(python=MAIN, tags=["ci"], requires=["build"])
+@each_package
+def wheels(session: nox.Session, package: Package) -> None:
+    """Test a package that was installed alone from its built wheel."""
+    alone = WORKSPACE.installed_with(package.name, tests=False)
+    install_wheels(session, [p for p in PACKAGES if p.name in alone])
+    session.run("python", "-P", "-c", f"import {package.module}")
+    tested = WORKSPACE.installed_with(package.name, tests=True)
+    members = [p for p in PACKAGES if p.name in tested]
+    install_wheels(session, members, "--group", package.test_group)
+    session.run("python", "-P", ".ci/installed.py", *(member.module for member in members))
+    pytest(session, str(package.path / "tests"))
+
+
+@nox.session(python=MAIN, tags=["ci"], requires=["build"])
+@each_backend
+def integration(session: nox.Session, backend: str) -> None:
+    """Test the built wheels together on one backend."""
+    members = WORKSPACE.for_backend(backend)
+    install_wheels(session, members, "--group=integration", "--group=examples")
+    session.run("python", "-P", ".ci/installed.py", *(member.module for member in members))
+    pytest(session, "tests-integration", "--backend", backend)
+
+
+@nox.session(python=MAIN, tags=["ci"])
+def example(session: nox.Session) -> None:
+    """Run the main job: 128 chat environments on 32 interpreters (-- --backend ray)."""
+    arguments = [word for argument in session.posargs for word in argument.split("=")]
+    named = [backend for backend in WORKSPACE.backends if backend in arguments]
+    members = WORKSPACE.for_backend(named[0] if named else "local")
+    session.install(*editable(members), "--group", "examples")
+    session.run("python", "examples/llm/python_executor_service.py", *session.posargs)
