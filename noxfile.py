@@ -121,7 +121,7 @@ def tools(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     session.install(*editable(PACKAGES), "--group", "docs")
-    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build")
+    session.run("sphinx-build", "-W", "--keep-going", "-qE", "-b", "html", "docs", "docs/_build")
     session.log("The documentation is in docs/_build/index.html")
 
 

@@ -1,0 +1,34 @@
+"""Settings of the documentation; `nox -s docs` builds it."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / ".ci"))
+
+from workspace import read_workspace
+
+project = "LLM services"
+author = "The llm-services authors"
+copyright = "2026, The llm-services authors"  # noqa: A001 Sphinx reads this name
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+suppress_warnings: list[str] = []
+
+# `name` in a docstring links to what is documented under it, and is shown as code either way.
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+python_use_unqualified_type_names = True
+
+html_theme = "furo"
+html_title = project
+
+for _package in read_workspace().packages:
+    if not (Path(__file__).parent / "packages" / f"{_package}.md").is_file():
+        raise FileNotFoundError(f"docs/packages/{_package}.md is missing: each package has a page.")
