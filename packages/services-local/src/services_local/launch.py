@@ -1,0 +1,156 @@
+"""Starting the process of a service, and waiting until its constructor has returned.
+
+    registrar                                   service process (exec'd, never forked)
+        reserves the name: a locked descriptor
+        launch, as a pickle in a pipe      ->   constructs, listens, writes its record
+        waits for the status pipe          <-   Ready, or Failed with the traceback
+        closes its copy of the lock             holds the lock until it ends
+
+The process is a new interpreter: threads, locks and GPU contexts of the registrar don't come along.
+What it prints goes to its log file, since it may outlive whoever reads the registrar's output.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import secrets
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+from services_core import ServiceSpec, ServiceStartError
+from services_core.remote_errors import PackedError, unpack_error
+from services_local import wire
+from services_local.lease import SERVICE_VARIABLE
+from services_local.records import Record, Reservation
+from services_local.runtime import RuntimeDirectory
+
+# How much of a dead service's log goes into the error, in bytes from its end.
+_LOG_TAIL = 2000
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a service process is told."""
+
+    root: str
+    namespace: str
+    name: str
+    incarnation: str
+    path: list[str]
+    spec: bytes
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The service lives, and this is its record."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The constructor raised."""
+
+    error: PackedError
+
+
+def launch(
+    runtime: RuntimeDirectory, namespace: str, spec: ServiceSpec, reservation: Reservation
+) -> Record:
+    """Start a service under a reserved name and wait until it lives.
+
+    Args:
+        runtime: The directory.
+        namespace: The service's namespace.
+        spec: The service.
+        reservation: Its name, which the service process takes over.
+
+    Raises:
+        ServiceStartError: The constructor raised, took longer than `start_timeout`, or its process
+            ended.
+    """
+    order = Launch(
+        root=str(runtime.root),
+        namespace=namespace,
+        name=spec.name,
+        incarnation=secrets.token_hex(8),
+        path=sys.path,
+        spec=wire.dumps(spec),
+    )
+    give_up = time.monotonic() + spec.options.start_timeout
+    log = runtime.service(namespace, spec.name).log
+    order_read, order_write = os.pipe()
+    status_read, status_write = os.pipe()
+    passed = (order_read, status_write, reservation.descriptor)
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours
+                [sys.executable, "-m", "services_local.server", *map(str, passed), spec.name],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=passed,
+                start_new_session=True,
+                env={**os.environ, SERVICE_VARIABLE: spec.name},
+            )
+    except BaseException:
+        os.close(order_write)
+        os.close(status_read)
+        raise
+    finally:
+        os.close(order_read)
+        os.close(status_write)
+    reservation.note(name=spec.name, pid=process.pid)
+    # The order may be larger than a pipe, and the process may die before it has read it.
+    writer = threading.Thread(target=_write, args=(order_write, pickle.dumps(order)), daemon=True)
+    writer.start()
+    status = _read_until(status_read, give_up)
+    if status is None:
+        process.kill()
+        process.wait()
+        raise ServiceStartError(
+            spec.name,
+            f"its constructor took longer than start_timeout={spec.options.start_timeout:g} s",
+        )
+    if not status:
+        code = process.wait()
+        tail = log.read_bytes()[-_LOG_TAIL:].decode(errors="replace") if log.exists() else ""
+        raise ServiceStartError(
+            spec.name, f"its process ended with code {code} while it was constructed", tail
+        )
+    outcome: Ready | Failed = pickle.loads(status)  # noqa: S301 - from the process started above
+    if isinstance(outcome, Failed):
+        process.wait()
+        error = unpack_error(outcome.error)
+        raise ServiceStartError(
+            spec.name, f"its constructor raised {error!r}", outcome.error.traceback
+        ) from error
+    # Reap it whenever it ends, so that no zombie is left.
+    threading.Thread(target=process.wait, name=f"reap-{spec.name}", daemon=True).start()
+    return outcome.record
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except BrokenPipeError:
+        return  # the process is gone: its status says so
+
+
+def _read_until(descriptor: int, give_up: float) -> bytes | None:
+    """Read to the end of a pipe; None if that isn't reached in time."""
+    data = bytearray()
+    with os.fdopen(descriptor, "rb", buffering=0) as file, selectors.DefaultSelector() as selector:
+        selector.register(file, selectors.EVENT_READ)
+        while selector.select(max(0.0, give_up - time.monotonic())):
+            chunk = file.read(65536)
+            if not chunk:
+                return bytes(data)
+            data += chunk
+    return None

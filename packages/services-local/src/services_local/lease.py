@@ -1,0 +1,118 @@
+"""How long a namespace lives: as long as a process has it open.
+
+Every process that opens a namespace takes a shared flock on its lease file, once, and keeps it
+until it exits or closes the namespace. Forked children inherit the description and count with it;
+LOCK_UN is never called on it, because in a child that would drop the parent's lease. Each service
+waits for the exclusive lock, which the kernel grants when the last opener is gone, lingers, and if
+nobody has come back by then ends the namespace while it holds the lock.
+
+Services take no lease for their own lookups, or two that know each other would never end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+SERVICE_VARIABLE = "SERVICES_LOCAL_SERVICE"
+LINGER_VARIABLE = "SERVICES_LOCAL_LINGER"
+
+# Long enough for the next script of a job to start, short enough that nothing lies about.
+_DEFAULT_LINGER = 30.0
+
+_lock = threading.Lock()
+_held: dict[Path, tuple[int, int]] = {}  # lease file -> (descriptor, registries that are open)
+
+
+def take(path: Path) -> None:
+    """Keep a namespace alive while this process has it open; counts the calls."""
+    if SERVICE_VARIABLE in os.environ:
+        return
+    with _lock:
+        held = _held.get(path)
+        if held is not None:
+            _held[path] = (held[0], held[1] + 1)
+        else:
+            _held[path] = (_lock_shared(path), 1)
+
+
+def release(path: Path) -> None:
+    """Undo one `take`; the last one lets go of the namespace."""
+    if SERVICE_VARIABLE in os.environ:
+        return
+    with _lock:
+        descriptor, count = _held[path]
+        if count > 1:
+            _held[path] = (descriptor, count - 1)
+        else:
+            del _held[path]
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def abandoned(path: Path) -> Iterator[bool]:
+    """Whether nobody has the namespace open; nobody can open it inside the `with` then."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False  # its files are gone already
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def watch(path: Path, end_namespace: Callable[[], None]) -> None:
+    """Call `end_namespace` when nobody has had the namespace open for the linger.
+
+    Args:
+        path: The lease file.
+        end_namespace: Called with the lease held exclusively.
+    """
+    linger = float(os.environ.get(LINGER_VARIABLE, _DEFAULT_LINGER))
+
+    def run() -> None:
+        while True:
+            descriptor = _open(path)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.close(descriptor)
+            time.sleep(linger)
+            with abandoned(path) as nobody:
+                if nobody:
+                    end_namespace()
+
+    threading.Thread(target=run, name="lease-watch", daemon=True).start()
+
+
+def _lock_shared(path: Path) -> int:
+    while True:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = _open(path)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        # The namespace may have been ended, its files removed, while this process waited.
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _renew_lock_after_fork() -> None:
+    global _lock  # noqa: PLW0603 - another thread may have held it when this process was forked
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock_after_fork)

@@ -1,0 +1,212 @@
+"""Which services there are: one lock and one record each.
+
+A service holds an exclusive flock on its lock file for life, and the kernel gives it back however
+the service ends, so a lock that can be taken belongs to no living service, whatever pid is written
+anywhere. flock belongs to the open file description (flock(2)): the registrar takes it, the service
+process inherits the descriptor, and the registrar's copy is closed. So there is no moment at which
+nobody holds it.
+
+    lock free                 nothing there
+    lock held, no record      its constructor runs
+    lock held, and a record   it lives
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from services_core import MethodKind, ServiceKey
+from services_local.runtime import RuntimeDirectory, ServicePaths
+
+
+@dataclass(frozen=True)
+class Record:
+    """What lookups know of a service that lives."""
+
+    namespace: str
+    name: str
+    incarnation: str
+    pid: int
+    node: str
+    class_name: str
+    methods: dict[str, MethodKind]
+    started_at: float
+    close_timeout: float
+    detached: bool
+    options: dict[str, Any]
+
+    @property
+    def key(self) -> ServiceKey:
+        """Identity of the service."""
+        return ServiceKey("local", self.namespace, self.name, self.incarnation)
+
+    def write(self, path: Path) -> None:
+        """Publish the record; readers see all of it or nothing."""
+        draft = path.with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(self)))
+        draft.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Record | None:
+        """The record of that file, or None if there is none that makes sense."""
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+class Reservation:
+    """A name that is taken while its service is constructed.
+
+    The descriptor is closed in forked children of this process, which would otherwise keep the name
+    taken for as long as they live.
+    """
+
+    _open: ClassVar[set[int]] = set()
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._open.add(descriptor)
+
+    def note(self, **facts: Any) -> None:
+        """Write what is known of the service so far; `reset` finds its pid there."""
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, json.dumps(facts).encode(), 0)
+
+    def close(self) -> None:
+        """Close this process's copy; the service's copy, if there is one, goes on holding."""
+        if self.descriptor in self._open:
+            self._open.discard(self.descriptor)
+            os.close(self.descriptor)
+
+    @classmethod
+    def close_in_child(cls) -> None:
+        """Called in a forked child."""
+        for descriptor in cls._open:
+            os.close(descriptor)
+        cls._open.clear()
+
+
+os.register_at_fork(after_in_child=Reservation.close_in_child)
+
+
+def reserve(runtime: RuntimeDirectory, namespace: str, name: str) -> Reservation | None:
+    """Take a name, or return None if it is taken.
+
+    Args:
+        runtime: The directory.
+        namespace: The service's namespace.
+        name: The service's name.
+    """
+    paths = runtime.service(namespace, name)
+    with runtime.mutex():
+        directory = paths.lock.parent
+        if not directory.is_dir():
+            directory.mkdir(mode=0o700)
+            (directory / "name").write_text(namespace)
+        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        _remove_remains(paths)
+        reservation = Reservation(descriptor)
+        reservation.note(name=name)
+        return reservation
+
+
+def find(runtime: RuntimeDirectory, namespace: str, name: str) -> Record | None:
+    """The record of a service that lives and is constructed."""
+    paths = runtime.service(namespace, name)
+    with runtime.mutex(shared=True):
+        return Record.read(paths.record) if _is_held(paths.lock) else None
+
+
+def is_taken(runtime: RuntimeDirectory, namespace: str, name: str) -> bool:
+    """Whether a service of that name lives or is being constructed."""
+    with runtime.mutex(shared=True):
+        return _is_held(runtime.service(namespace, name).lock)
+
+
+def taken_names(runtime: RuntimeDirectory, namespace: str) -> Iterator[tuple[str, bool]]:
+    """Names of the namespace that are taken, each with whether its service is constructed."""
+    with runtime.mutex(shared=True):
+        held = [lock for lock in runtime.namespace(namespace).glob("*.lock") if _is_held(lock)]
+        notes = [(_read_note(lock), Record.read(lock.with_suffix(".json"))) for lock in held]
+    for note, record in notes:
+        if record is not None:
+            yield record.name, True
+        elif "name" in note:
+            yield note["name"], False
+
+
+def starting_pid(runtime: RuntimeDirectory, namespace: str, name: str) -> int | None:
+    """Process that constructs the service of that name, or None if it isn't known (yet)."""
+    pid = _read_note(runtime.service(namespace, name).lock).get("pid")
+    return pid if isinstance(pid, int) else None
+
+
+def forget(runtime: RuntimeDirectory, namespace: str, name: str) -> None:
+    """Remove the files of a service that is gone; does nothing if the name is taken again."""
+    paths = runtime.service(namespace, name)
+    with runtime.mutex():
+        if not _is_held(paths.lock):
+            _remove_remains(paths)
+            paths.lock.unlink(missing_ok=True)
+
+
+def remove_namespace(runtime: RuntimeDirectory, namespace: str, *, besides: str = "") -> None:
+    """Remove the files of a namespace, unless a service there lives or is being constructed.
+
+    Args:
+        runtime: The directory.
+        namespace: The namespace. Its lease is held exclusively by the caller.
+        besides: A service that is about to end, and doesn't count.
+    """
+    own = runtime.service(namespace, besides).lock if besides else None
+    directory = runtime.namespace(namespace)
+    with runtime.mutex():
+        if any(_is_held(lock) for lock in directory.glob("*.lock") if lock != own):
+            return
+        with contextlib.suppress(FileNotFoundError):
+            for path in directory.iterdir():
+                path.unlink()
+            directory.rmdir()
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _read_note(lock: Path) -> dict[str, Any]:
+    try:
+        note = json.loads(lock.read_bytes())
+    except (OSError, ValueError):  # being written, or gone
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _remove_remains(paths: ServicePaths) -> None:
+    for path in (paths.record, paths.record.with_suffix(".draft"), paths.socket, paths.log):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()

@@ -1,0 +1,237 @@
+"""The process of one service: constructs it, listens, and answers until it is told to end.
+
+main thread       constructs the object, then waits for the end
+accept thread     lets callers in, one thread each
+caller threads    read frames; run CALLs themselves, hand SUBMITs to the host's threads
+lease-watch       ends the namespace when nobody has it open any more
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from services_core import ServiceSpec
+from services_core.hosting import ServiceHost
+from services_core.options import chosen_options
+from services_core.remote_errors import pack_error
+from services_core.services import class_name
+from services_local import lease, wire
+from services_local.launch import Failed, Launch, Ready
+from services_local.records import Record
+from services_local.registry import LocalService
+from services_local.runtime import RuntimeDirectory
+from services_local.wire import Frame, Kind
+
+_log = logging.getLogger("services_local")
+
+# After close(): what Python does at exit (atexit, joining threads) may take this long, in seconds.
+_EXIT_GRACE = 2.0
+
+
+class Server:
+    """Serves one host on one socket.
+
+    Args:
+        host: The service.
+        listener: The socket, bound and listening.
+        key: What a caller must show.
+        close_timeout: Seconds that the service's `close()` may take.
+    """
+
+    def __init__(
+        self, host: ServiceHost, listener: socket.socket, key: bytes, close_timeout: float
+    ) -> None:
+        self.name = host.name
+        self._host = host
+        self._listener = listener
+        self._key = key
+        self._close_timeout = close_timeout
+        self._callers: set[socket.socket] = set()
+        self._ending = threading.Lock()
+        self.ended = threading.Event()
+        os.register_at_fork(after_in_child=self._close_in_child)
+        threading.Thread(target=self._accept, name="service-accept", daemon=True).start()
+
+    def end(self) -> BaseException | None:
+        """Run the service's `close()`; returns what it raised. A second call does nothing."""
+        if not self._ending.acquire(blocking=False):
+            return None
+        problem = self._host.close(self._close_timeout)
+        if problem is not None:
+            _log.warning("close() of service %r failed: %r", self.name, problem)
+        return problem
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                caller, _ = self._listener.accept()
+            except OSError as error:
+                # A caller that gave up, or no descriptor left: neither ends the service.
+                _log.warning("accept failed: %r", error)
+                time.sleep(0.01)
+                continue
+            threading.Thread(
+                target=self._serve, args=(caller,), name="service-caller", daemon=True
+            ).start()
+
+    def _serve(self, caller: socket.socket) -> None:
+        self._callers.add(caller)
+        sending = threading.Lock()
+        try:
+            if wire.admit(caller, self._key):
+                while True:
+                    self._answer(caller, sending, wire.receive(caller))
+        except (OSError, EOFError, ValueError):
+            pass  # the caller is gone, or speaks something else
+        finally:
+            self._callers.discard(caller)
+            caller.close()
+
+    def _answer(self, caller: socket.socket, sending: threading.Lock, frame: Frame) -> None:
+        reply = partial(_reply, caller, sending, frame.request)
+        if frame.kind is Kind.STOP:
+            self._stop(reply)
+            return
+        try:
+            method, args, kwargs = frame.content()
+            if frame.kind is Kind.CALL:
+                reply(Kind.RESULT, self._host.run(method, args, kwargs))
+            elif frame.kind is Kind.STREAM:
+                for item in self._host.stream(method, args, kwargs):
+                    reply(Kind.ITEM, item)
+                reply(Kind.END, None)
+            else:
+                future = self._host.submit(method, args, kwargs)
+                future.add_done_callback(partial(_reply_when_done, reply))
+        except _CallerGoneError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit too belongs to the caller
+            reply(Kind.ERROR, pack_error(error, wire.dumps))
+
+    def _stop(self, reply: Callable[[Kind, Any], None]) -> None:
+        problem = self.end()
+        if problem is None:
+            reply(Kind.RESULT, None)
+        else:
+            reply(Kind.ERROR, pack_error(problem, wire.dumps))
+        self.ended.set()
+
+    def _close_in_child(self) -> None:
+        # A process that the service forks must not keep its callers waiting when it dies.
+        self._listener.close()
+        for caller in list(self._callers):
+            caller.close()
+
+
+class _CallerGoneError(ConnectionError):
+    """An answer could not be sent."""
+
+
+def _reply(
+    caller: socket.socket, sending: threading.Lock, request: int, kind: Kind, content: Any
+) -> None:
+    try:
+        data = wire.encode(request, kind, content)
+    except Exception as error:  # noqa: BLE001 - a result may refuse to be pickled in any way
+        data = wire.encode(request, Kind.ERROR, pack_error(error, wire.dumps))
+    try:
+        with sending:
+            wire.write(caller, data)
+    except OSError as error:
+        raise _CallerGoneError(str(error)) from error
+
+
+def _reply_when_done(reply: Callable[[Kind, Any], None], future: Future[Any]) -> None:
+    error = future.exception()
+    with contextlib.suppress(_CallerGoneError):
+        if error is None:
+            reply(Kind.RESULT, future.result())
+        else:
+            reply(Kind.ERROR, pack_error(error, wire.dumps))
+
+
+def main() -> None:
+    """Start the service whose `Launch` comes through the descriptors in argv."""
+    launch_descriptor, status_descriptor, lock_descriptor = map(int, sys.argv[1:4])
+    for descriptor in (launch_descriptor, status_descriptor, lock_descriptor):
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
+    # A process that the service forks must not keep the name taken.
+    os.register_at_fork(after_in_child=partial(os.close, lock_descriptor))
+    with os.fdopen(launch_descriptor, "rb") as file:
+        launch: Launch = pickle.load(file)  # noqa: S301 - from the process that started this one
+    sys.path[:] = launch.path
+    logging.basicConfig(format=f"%(asctime)s {launch.name}: %(message)s")
+    with os.fdopen(status_descriptor, "wb") as status:
+        try:
+            spec: ServiceSpec = pickle.loads(launch.spec)  # noqa: S301 - as above
+            record, server = _start(launch, spec)
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: the registrar must know
+            pickle.dump(Failed(pack_error(error, wire.dumps)), status)
+            status.flush()
+            # Threads that the constructor left behind must not keep the name taken.
+            os._exit(1)
+        pickle.dump(Ready(record), status)
+    server.ended.wait()
+    server.end()
+    # What Python does at exit may hang on the service's threads; this one ends it then.
+    threading.Thread(target=_leave_anyway, daemon=True).start()
+
+
+def _start(launch: Launch, spec: ServiceSpec) -> tuple[Record, Server]:
+    runtime = RuntimeDirectory(launch.root)
+    paths = runtime.service(launch.namespace, launch.name)
+    host = ServiceHost(spec)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(paths.socket))
+    listener.listen(128)
+    server = Server(host, listener, runtime.key(), spec.options.close_timeout)
+    signal.signal(signal.SIGTERM, lambda *_: server.ended.set())
+    record = Record(
+        namespace=launch.namespace,
+        name=launch.name,
+        incarnation=launch.incarnation,
+        pid=os.getpid(),
+        node=socket.gethostname(),
+        class_name=class_name(spec.cls),
+        methods=host.methods,
+        started_at=time.time(),
+        close_timeout=spec.options.close_timeout,
+        detached=spec.options.lifetime == "detached",
+        options={key: repr(value) for key, value in chosen_options(spec.options).items()},
+    )
+    record.write(paths.record)
+    if not record.detached:
+        services = LocalService(launch.namespace, runtime_dir=launch.root)
+        lease.watch(runtime.lease(launch.namespace), partial(_end_namespace, services, server))
+    return record, server
+
+
+def _end_namespace(services: LocalService, server: Server) -> None:
+    """End what nobody has open any more: the other services, then this one."""
+    services.end_others(server.name)
+    server.end()
+    services.remove_files(server.name)
+    server.ended.set()
+    # The lease is held until this process is gone: who opens the namespace now waits for that.
+    threading.Event().wait()
+
+
+def _leave_anyway() -> None:
+    time.sleep(_EXIT_GRACE)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
