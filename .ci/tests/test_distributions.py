@@ -3,6 +3,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from distributions import defects_of
 from workspace import Package, Workspace
 
@@ -28,13 +29,14 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def build(folder: Path, *, requires: str = "", **changes: str | None) -> None:
     """Write a wheel and an sdist by hand; `py_typed=None` leaves a file out, a text replaces it."""
-    files: dict[str, str | None] = {
+    whole: dict[str, str | None] = {
         "a/__init__.py": "",
         "a/py.typed": "",
         "a-1.0.0.dist-info/licenses/LICENSE": "MIT",
         "a-1.0.0.dist-info/METADATA": METADATA.format(requires=requires),
         "a-1.0.0.dist-info/entry_points.txt": ENTRY_POINTS,
-    } | changes
+    }
+    files = whole | changes
     with zipfile.ZipFile(folder / "a-1.0.0-py3-none-any.whl", "w") as wheel:
         for name, text in files.items():
             if text is not None:

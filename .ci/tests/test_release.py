@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from release import ReleaseError, check_changelog, check_siblings, package_of
 from workspace import Package, Workspace, read_workspace
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from workspace import Workspace, read_workspace, requirement_name
 
 ROOT_TABLE = '[tool.uv.workspace]\nmembers = ["packages/*"]\n'
