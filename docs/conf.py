@@ -2,6 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / ".ci"))
 
@@ -15,7 +18,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
-suppress_warnings: list[str] = []
 
 # `name` in a docstring links to what is documented under it, and is shown as code either way.
 default_role = "py:obj"
@@ -32,3 +34,19 @@ html_title = project
 for _package in read_workspace().packages:
     if not (Path(__file__).parent / "packages" / f"{_package}.md").is_file():
         raise FileNotFoundError(f"docs/packages/{_package}.md is missing: each package has a page.")
+
+
+def keep_colons(
+    _app: Sphinx, what: str, _name: str, _obj: Any, _options: Any, lines: list[str]
+) -> None:
+    """Keep napoleon from reading "What it is: more" as "type: description" of an attribute.
+
+    It looks at the first line alone, so an empty one is put before it.
+    """
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, "")
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the hook; 400 runs before napoleon's, which has the default of 500."""
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)
