@@ -41,10 +41,10 @@ def keep_colons(
 ) -> None:
     """Keep napoleon from reading "What it is: more" as "type: description" of an attribute.
 
-    It looks at the first line alone, so an empty one is put before it.
+    It looks at the first line with text alone, so an empty comment is put before it.
     """
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
 def setup(app: Sphinx) -> None:
