@@ -1,0 +1,27 @@
+"""The conformance suite of the registry: what every backend promises, as tests.
+
+Needs the extra: `pip install "services-core[testing]"`. A backend's author writes one test module:
+
+    import pytest
+    from services_core.testing import Capability, RegistryConformance
+
+    class TestMyBackend(RegistryConformance):
+        capabilities = frozenset({Capability.PROCESSES})
+
+        @pytest.fixture
+        def open_registry(self):
+            ...yield a function from a namespace to a registry, and end everything afterwards
+
+A promise that a backend can't keep is a capability that it doesn't declare; its tests are then not
+collected. Deleting or overriding a test of the suite fails.
+"""
+
+import pytest
+
+# The asserts of the suite are rewritten like those of a test module.
+pytest.register_assert_rewrite("services_core.testing.conformance")
+
+from services_core.testing.capabilities import Capability  # noqa: E402
+from services_core.testing.conformance import RegistryConformance  # noqa: E402
+
+__all__ = ["Capability", "RegistryConformance"]

@@ -1,0 +1,172 @@
+"""Services for the conformance suite; importable in every worker of every backend."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class Counter:
+    """Keeps a number."""
+
+    def __init__(self, start: int = 0, *, mark: str | None = None) -> None:
+        self.count = start
+        self._mark = mark
+
+    def add(self, amount: int = 1) -> int:
+        """Add to the number and return it."""
+        self.count += amount
+        return self.count
+
+    def pid(self) -> int:
+        """Process that the service runs in."""
+        return os.getpid()
+
+    def upto(self, end: int) -> Iterator[int]:
+        """Yield the numbers below `end`."""
+        yield from range(end)
+
+    def close(self) -> None:
+        """Leave a mark that the service was closed and not just killed."""
+        if self._mark is not None:
+            Path(self._mark).write_text("closed")
+
+
+class AsyncCounter:
+    """A service with coroutine methods."""
+
+    async def twice(self, value: int) -> int:
+        """Twice the value."""
+        return 2 * value
+
+    async def upto(self, end: int) -> AsyncIterator[int]:
+        """Yield the numbers below `end`."""
+        for number in range(end):
+            yield number
+
+
+class Echo:
+    """Returns its constructor's and its methods' arguments."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._arguments = (args, kwargs)
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the constructor was given."""
+        return self._arguments
+
+    def back(self, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What this method is given."""
+        return args, kwargs
+
+
+class WantsCpus:
+    """A class whose parameter has the name of an option."""
+
+    def __init__(self, num_cpus: int = 1) -> None:
+        self._num_cpus = num_cpus
+
+    def num_cpus(self) -> int:
+        """What the constructor was given."""
+        return self._num_cpus
+
+
+class BrokenError(Exception):
+    """Carries a number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class SealedError(Exception):
+    """Can't be pickled."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("sealed")
+
+
+class Failing:
+    """Fails in the ways that a service can."""
+
+    def __init__(self, *, at_start: bool = False) -> None:
+        if at_start:
+            raise BrokenError(7)
+
+    def fail(self) -> None:
+        """Raise an exception that pickles."""
+        raise BrokenError(7)
+
+    def fail_sealed(self) -> None:
+        """Raise an exception that doesn't pickle."""
+        raise SealedError("as you see")
+
+    def unpicklable(self) -> Any:
+        """Return what can't be sent."""
+        return threading.Lock()
+
+    def well(self) -> str:
+        """Show that the service lives."""
+        return "well"
+
+
+class Gated:
+    """A constructor and a method that wait until a file is there.
+
+    Args:
+        gate: The file that the constructor waits for, or None.
+        entered: A file that the constructor makes first, or None.
+    """
+
+    def __init__(self, gate: str | None = None, entered: str | None = None) -> None:
+        if entered is not None:
+            Path(entered).touch()
+        if gate is not None:
+            wait_for_file(gate)
+
+    def wait(self, gate: str) -> str:
+        """Return when the file is there."""
+        wait_for_file(gate)
+        return "open"
+
+
+class Meeting:
+    """Knows whether two calls were inside at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._most = 0
+        self._together = threading.Barrier(2)
+
+    def meet(self) -> str:
+        """Return when two callers are inside; `threading.BrokenBarrierError` if none comes."""
+        self._together.wait(20)
+        return "met"
+
+    def pass_by(self) -> int:
+        """The largest number of callers that were ever inside together."""
+        with self._lock:
+            self._inside += 1
+            self._most = max(self._most, self._inside)
+        time.sleep(0.002)
+        with self._lock:
+            self._inside -= 1
+            return self._most
+
+
+def wait_for_file(path: str, timeout: float = 30.0) -> None:
+    """Wait until a file is there.
+
+    Raises:
+        TimeoutError: It isn't after `timeout` seconds.
+    """
+    give_up = time.monotonic() + timeout
+    while not Path(path).exists():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"{path} was never made")
+        time.sleep(0.002)
