@@ -7,11 +7,14 @@ In a docstring `>>>` and `.. code-block:: python` run.
 
 from collections.abc import Iterator
 from doctest import ELLIPSIS
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sybil import Sybil
+from sybil import Example, Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.example import NotEvaluated
 from sybil.parsers import markdown, rest
 
 ROOT = str(Path(__file__).resolve().parent.parent)
@@ -20,6 +23,19 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 def as_script(namespace: dict[str, Any]) -> None:
     """Name the page's namespace `__main__`, as a script's is: its classes then pickle by value."""
     namespace["__name__"] = "__main__"
+
+
+class Docstrings(PythonDocStringDocument):
+    """The docstrings of a module, with the module's own names in reach, as doctest has it."""
+
+    def import_document(self, example: Example) -> None:
+        """Import the module by its name: Sybil's own way would load it a second time."""
+        names = Path(self.path).relative_to(ROOT).with_suffix("").parts
+        module = import_module(".".join(names[names.index("src") + 1 :]).removesuffix(".__init__"))
+        self.namespace.update(vars(module))
+        as_script(self.namespace)
+        self.pop_evaluator(self.import_document)
+        raise NotEvaluated
 
 
 pages = Sybil(
@@ -33,6 +49,7 @@ docstrings = Sybil(
     patterns=["*.py"],
     excludes=["conf.py"],
     path=ROOT,
+    document_types={".py": Docstrings},
 )
 pytest_collect_file = (pages + docstrings).pytest()
 

@@ -2,15 +2,28 @@
 
 Needs the extra: `pip install "services-core[testing]"`. A backend's author writes one test module:
 
+.. code-block:: python
+
     import pytest
-    from services_core.testing import Capability, RegistryConformance
+
+    from services_core import InlineService
+    from services_core.testing import RegistryConformance
+
 
     class TestMyBackend(RegistryConformance):
-        capabilities = frozenset({Capability.PROCESSES})
+        capabilities = frozenset()  # Capability.PROCESSES, ...
 
         @pytest.fixture
         def open_registry(self):
-            ...yield a function from a namespace to a registry, and end everything afterwards
+            opened = []
+
+            def open_one(namespace):
+                opened.append(InlineService(namespace))
+                return opened[-1]
+
+            yield open_one
+            for services in opened:
+                services.shutdown()
 
 A promise that a backend can't keep is a capability that it doesn't declare; its tests are then not
 collected. Deleting or overriding a test of the suite fails.
