@@ -1,0 +1,101 @@
+"""Checks of what users pass in: a clear error at the door."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from python_executor.errors import InvalidArgumentError, InvalidArgumentTypeError
+
+# The longest program or input (characters). It must fit into a frame, and nobody types more.
+TEXT_LIMIT = 32 * 1024 * 1024
+# One process each; a larger number is a mistake for memory or a port.
+POOL_LIMIT = 4096
+
+
+def check_code(code: object) -> str:
+    """Return a program's text.
+
+    Raises:
+        InvalidArgumentTypeError: it is not a string.
+        InvalidArgumentError: it holds a NUL, which Python source can't, or is longer than
+            ``TEXT_LIMIT``.
+    """
+    if not isinstance(code, str):
+        raise InvalidArgumentTypeError("code", code, "a string of Python source")
+    if "\0" in code:
+        raise InvalidArgumentError("code", code, "Python source without NUL characters")
+    return _check_length("code", code)
+
+
+def check_stdin(stdin: object) -> str | None:
+    """Return the text of the standard input.
+
+    Raises:
+        InvalidArgumentTypeError: it is neither a string nor None.
+        InvalidArgumentError: it can't be encoded as UTF-8 (lone surrogates), or is longer than
+            ``TEXT_LIMIT``.
+    """
+    if stdin is None:
+        return None
+    if not isinstance(stdin, str):
+        raise InvalidArgumentTypeError("stdin", stdin, "a string or None")
+    try:
+        stdin.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("stdin", stdin, "text that UTF-8 can encode") from error
+    return _check_length("stdin", stdin)
+
+
+def _check_length(parameter: str, text: str) -> str:
+    if len(text) > TEXT_LIMIT:
+        raise InvalidArgumentError(parameter, text, f"at most {TEXT_LIMIT} characters long")
+    return text
+
+
+def check_seconds(parameter: str, seconds: object) -> float:
+    """Return a positive, finite number of seconds.
+
+    Raises:
+        InvalidArgumentTypeError: it is not a number.
+        InvalidArgumentError: it is zero, negative, infinite or not a number (nan).
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidArgumentTypeError(parameter, seconds, "a number of seconds")
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InvalidArgumentError(parameter, seconds, "a positive, finite number of seconds")
+    return float(seconds)
+
+
+def check_count(parameter: str, count: object, *, least: int, most: int | None = None) -> int:
+    """Return an integer within bounds.
+
+    Raises:
+        InvalidArgumentTypeError: it is not an integer (a bool is none).
+        InvalidArgumentError: it is out of bounds.
+    """
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise InvalidArgumentTypeError(parameter, count, "an integer")
+    if count < least or (most is not None and count > most):
+        bounds = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise InvalidArgumentError(parameter, count, bounds)
+    return count
+
+
+def check_modules(preload: object) -> tuple[str, ...]:
+    """Return the names of modules to import before the first fork.
+
+    Raises:
+        InvalidArgumentTypeError: it is not an iterable of strings, or it is one string.
+        InvalidArgumentError: a name is not a dotted module name.
+    """
+    if isinstance(preload, str | bytes) or not isinstance(preload, Iterable):
+        raise InvalidArgumentTypeError("preload", preload, "a sequence of module names")
+    names = []
+    for name in preload:
+        if not isinstance(name, str):
+            raise InvalidArgumentTypeError("preload", name, "a sequence of module names")
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise InvalidArgumentError("preload", name, "names of modules, such as 'numpy'")
+        names.append(name)
+    return tuple(names)

@@ -1,0 +1,33 @@
+"""Start the root server: ``python -I -X utf8 boot.py CONFIG`` with the configuration as JSON."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+PACKAGE = "_python_executor_child"
+
+
+def main() -> None:
+    """Load this folder as a package of its own name, serve, and run what a forked child is for."""
+    folder = Path(__file__).parent
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = module
+    spec.loader.exec_module(module)
+    root = importlib.import_module(f"{PACKAGE}.root")
+    interpreter = root.serve(json.loads(sys.argv[1]))
+    if interpreter is None:
+        os._exit(0)  # a server that is done: what preloaded modules do at exit is for programs
+    interpreter.run()
+
+
+if __name__ == "__main__":
+    main()

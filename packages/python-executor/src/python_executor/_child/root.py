@@ -1,0 +1,168 @@
+"""The root fork server: imports what is to be warm, forks a slot server at the host's request.
+
+It holds the pool's temporary directory and is the last to go: when the host has closed the control
+socket, or died, it waits for the slot servers, kills what they leave, and removes the directory.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import io
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from . import directories, linux, messages, tree
+from .slot import SlotServer
+from .wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from .interpreter import Interpreter
+
+# What ordinary programs import: some 15 ms once in the root, instead of in every program.
+WARM_MODULES = (
+    *("bisect", "collections", "copy", "dataclasses", "datetime", "functools", "hashlib", "heapq"),
+    *("itertools", "json", "math", "operator", "random", "re", "statistics", "string", "typing"),
+)
+# How long slot servers may take to end their trees before they are killed themselves (seconds).
+GRACE = 5.0
+
+
+def serve(config: dict[str, Any]) -> Interpreter | None:
+    """Serve until the host is gone. In a process forked to run programs it returns the interpreter.
+
+    Args:
+        config: ``control`` (descriptor of the socket to the host), ``directory`` (the pool's own,
+            which is removed at the end), ``preload`` (names of modules).
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the host's thread may have blocked some
+    linux.refuse_privileges()
+    linux.adopt_orphans()
+    control = socket.socket(fileno=config["control"])
+    control.set_inheritable(False)
+    os.chdir(config["directory"])
+    _open_streams()
+    try:
+        for name in (*WARM_MODULES, *config["preload"]):
+            importlib.import_module(name)
+    except BaseException:  # noqa: BLE001  (whatever a module's import raises is the host's to tell)
+        reason = traceback.format_exc()[-messages.MESSAGE_LIMIT // 8 :]
+        messages.send(control, {"kind": "failed", "reason": reason})
+        directories.remove(config["directory"])
+        return None
+    # A fork of a process with threads warns since 3.12; the user's preload is the user's choice.
+    warnings.filterwarnings("ignore", "This process.*multi-threaded", DeprecationWarning)
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    messages.send(control, {"kind": "ready", "pid": os.getpid(), "python": sys.version})
+    return RootServer(control, config["directory"]).serve()
+
+
+def _open_streams() -> None:
+    """Open the text streams that every program inherits, over a pipe as theirs will be.
+
+    What kind of file a stream stands on is looked up when it opens, and remembered.
+    """
+    saved = os.dup(1), os.dup(2)
+    read, write = os.pipe()
+    os.dup2(write, 1)
+    os.dup2(write, 2)
+    for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
+        raw = io.FileIO(number, "wb", closefd=False)
+        raw.name = f"<{name}>"
+        stream = io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding="utf-8", errors=errors, line_buffering=True
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    for number, copy in zip((1, 2), saved):  # noqa: B905  (3.9 has no strict=)
+        os.dup2(copy, number)
+        os.close(copy)
+    os.close(read)
+    os.close(write)
+
+
+class RootServer:
+    """The loop of the root."""
+
+    def __init__(self, control: socket.socket, directory: str) -> None:
+        self._control = control
+        self._directory = directory
+        self._slots: dict[int, int] = {}  # slot -> pid of its server
+        self._wakeup = Wakeup(control)
+
+    def serve(self) -> Interpreter | None:
+        """Serve until the host is gone or SIGTERM comes; a forked child returns its interpreter."""
+        while not self._wakeup.stopping:
+            received = self._wakeup.wait()
+            self._reap()
+            if received:
+                message = messages.receive(self._control)
+                if message is None:
+                    break
+                request, descriptors = message
+                child = self._start_slot(request["slot"], descriptors[0])
+                if child is not None:
+                    return child.serve()
+        self._finish()
+        return None
+
+    def _start_slot(self, slot: int, descriptor: int) -> SlotServer | None:
+        """Fork a slot server, in place of an older one of that slot; the child returns it."""
+        old = self._slots.pop(slot, None)
+        if old is not None:
+            os.kill(old, signal.SIGKILL)
+            tree.reap(old)
+            tree.end_children(keep=self._is_slot)
+        directory = f"{self._directory}/{slot}"
+        directories.remove(directory)
+        root = os.getpid()
+        pid = tree.fork()
+        if pid == 0:
+            # A signal that can be caught: a slot server whose root died still ends its own tree.
+            linux.die_with_parent(root, signal.SIGTERM)
+            linux.adopt_orphans()
+            self._wakeup.close()
+            self._control.close()
+            return SlotServer(socket.socket(fileno=descriptor), directory)
+        os.close(descriptor)
+        self._slots[slot] = pid
+        return None
+
+    def _is_slot(self, pid: int) -> bool:
+        return pid in self._slots.values()
+
+    def _reap(self) -> None:
+        """Reap what ended. If a slot server did, its orphans are ours by now: end them."""
+        lost = False
+        while (ended := tree.reap_any()) is not None:
+            for slot, pid in list(self._slots.items()):
+                if pid == ended[0]:
+                    del self._slots[slot]
+                    lost = True
+        if lost:
+            tree.end_children(keep=self._is_slot)
+
+    def _finish(self) -> None:
+        """End the slot servers, then every orphan, then the directory."""
+        self._control.close()
+        for pid in self._slots.values():
+            os.kill(pid, signal.SIGTERM)  # not reaped yet, so the pid is still its own
+        deadline = time.monotonic() + GRACE
+        while self._slots and time.monotonic() < deadline:
+            ended = tree.reap_any()
+            if ended is None:
+                time.sleep(0.002)
+            else:
+                self._slots = {slot: pid for slot, pid in self._slots.items() if pid != ended[0]}
+        tree.end_children()
+        os.chdir("/")
+        directories.remove(self._directory)

@@ -1,0 +1,141 @@
+"""``PersistentPythonProcess``: one interpreter that keeps its state between executions."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from python_executor._arguments import check_count, check_modules, check_seconds
+from python_executor._drive import Job, drive
+from python_executor._forkserver import find_python
+from python_executor._frames import run_frame
+from python_executor._outcome import result_of
+from python_executor._pool import Pool
+from python_executor._run import Limits
+from python_executor.results import Execution, ExecutionResult, State
+from python_executor.service import VALUE_LIMIT
+
+
+class PersistentPythonProcess:
+    """One Python interpreter with a memory: names, imports and open files stay from cell to cell.
+
+    A cell that runs too long, floods or crashes takes the interpreter with it; the next result then
+    says ``state="lost"``. ``sys.exit`` ends the cell alone. Thread-safe: callers are served one
+    after the other.
+
+    Args:
+        timeout: seconds that a cell may run; a call can give its own.
+        preload: names of modules that cells find already imported.
+        python: interpreter to run cells with; None takes this process's own.
+        max_output: bytes of stdout and of stderr that a result keeps.
+        max_total_output: bytes that a cell may write to both before it is ended.
+        startup_timeout: seconds that the start may take.
+
+    Raises:
+        InvalidArgumentError: a value is impossible (a ``ValueError``).
+        InvalidArgumentTypeError: a value has the wrong type (a ``TypeError``).
+        ForkServerError: the interpreter can't be started, or a module of ``preload`` can't be
+            imported.
+
+    Example:
+        >>> with PersistentPythonProcess(timeout=5.0) as process:
+        ...     first = process.execute("x = 41")
+        ...     second = process.execute("x + 1")
+        >>> second["value"], first["state"], second["state"]
+        ('42', 'fresh', 'kept')
+    """
+
+    def __init__(
+        self,
+        timeout: float = 10.0,
+        *,
+        preload: Sequence[str] = (),
+        python: str | os.PathLike[str] | None = None,
+        max_output: int = 1024 * 1024,
+        max_total_output: int = 64 * 1024 * 1024,
+        startup_timeout: float = 60.0,
+    ) -> None:
+        self._timeout = check_seconds("timeout", timeout)
+        check_count("max_output", max_output, least=1)
+        check_count("max_total_output", max_total_output, least=max_output)
+        self._value_limit = min(max_output, VALUE_LIMIT)
+        self._lock = threading.Lock()
+        self._cells = 0
+        self._used = False
+        self._pool = Pool(
+            1,
+            python=find_python(python),
+            preload=check_modules(preload),
+            startup_timeout=check_seconds("startup_timeout", startup_timeout),
+            limits=Limits(max_output, max_total_output),
+            max_pending=None,
+        )
+
+    def execute(
+        self, code: str, *, timeout: float | None = None, stdin: str | None = None
+    ) -> ExecutionResult:
+        """Execute one cell and wait for its result.
+
+        Args:
+            code: Python source. Tracebacks call it ``<cell 1>``, ``<cell 2>``, ...
+            timeout: seconds; None takes the process's own.
+            stdin: text of the standard input, for this cell.
+
+        Returns:
+            The result; ``state`` tells what the cell started from.
+
+        Raises:
+            InvalidArgumentError: ``code`` holds a NUL, ``timeout`` is not positive and finite.
+            InvalidArgumentTypeError: an argument has the wrong type.
+            PoolClosedError: cleaned up, before or during the call.
+            ForkServerError: the fork server died and could not be brought back.
+        """
+        self._pool.check()
+        execution = Execution(code, timeout, stdin)
+        seconds = self._timeout if timeout is None else timeout
+        with self._lock:
+            self._cells += 1
+            number = self._cells
+        frame = run_frame(
+            execution.code,
+            name=f"<cell {number}>",
+            stdin=execution.stdin,
+            cell=True,
+            limit=self._value_limit,
+        )
+        run = drive(self._pool, Job(frame, seconds, keep=True))
+        with self._lock:
+            first, self._used = not self._used, True
+        state: State = "kept" if run.cell > 1 else "fresh" if first else "lost"
+        return result_of(run, seconds, state)
+
+    def cleanup(self) -> None:
+        """End the interpreter and all it has started; returns when they are gone. Repeatable."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cleanup()
+
+    def __repr__(self) -> str:
+        state = "cleaned up" if self._pool.queue.closed else f"{self._cells} cells"
+        return f"<PersistentPythonProcess, {state}>"
+
+    def __del__(self) -> None:
+        pool: Pool | None = getattr(self, "_pool", None)
+        if pool is not None and pool.owned and not pool.queue.closed:
+            warnings.warn(
+                f"{self!r} was not cleaned up", ResourceWarning, source=self, stacklevel=2
+            )
+            pool.close()
