@@ -41,14 +41,15 @@ if not PYTHONS:
     raise SystemExit(f"No Python of {', '.join(WORKSPACE.pythons)} was found: install one of them.")
 MAIN = PYTHONS[0]
 
-each_package = nox.parametrize("package", PACKAGES, ids=list(WORKSPACE.packages))
+# Sessions take names: nox writes their arguments into its report.
+each_package = nox.parametrize("name", list(WORKSPACE.packages), ids=list(WORKSPACE.packages))
 each_backend = nox.parametrize("backend", WORKSPACE.backends, ids=WORKSPACE.backends)
 each_package_and_python = nox.parametrize(
-    ["python", "package"],
+    ["python", "name"],
     [
         nox.param(
             python,
-            package,
+            package.name,
             id=package.name if python == MAIN else f"{package.name}-{python}",
             tags=["push"] if python == MAIN else ["ci"],
         )
@@ -71,14 +72,6 @@ def pytest(session: nox.Session, *arguments: str) -> None:
         file = re.sub(r"[^\w.-]+", "-", session.name).strip("-")
         report = [f"--junitxml={Path(folder) / file}.xml", "-o", f"junit_suite_name={session.name}"]
     session.run("pytest", *report, *arguments, *session.posargs)
-
-
-def install_and_test(session: nox.Session, package: Package) -> None:
-    """Install a package with what it declares and nothing else, import it, then test it."""
-    session.install(*editable([package]))
-    session.run("python", "-P", "-c", f"import {package.module}")
-    session.install(*editable([package]), "--group", package.test_group)
-    pytest(session, str(package.path / "tests"))
 
 
 @nox.session(python=MAIN, tags=["push"])
@@ -104,9 +97,13 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 @each_package_and_python
-def tests(session: nox.Session, package: Package) -> None:
+def tests(session: nox.Session, name: str) -> None:
     """Test a package in an environment that holds only what it declares."""
-    install_and_test(session, package)
+    package = WORKSPACE.packages[name]
+    session.install(*editable([package]))
+    session.run("python", "-P", "-c", f"import {package.module}")
+    session.install(*editable([package]), "--group", package.test_group)
+    pytest(session, str(package.path / "tests"))
 
 
 @nox.session(python=MAIN, tags=["push"])
@@ -137,18 +134,19 @@ def snippets(session: nox.Session) -> None:
 
 @nox.session(python=MAIN, tags=["ci"])
 @each_package
-def isolation(session: nox.Session, package: Package) -> None:
+def isolation(session: nox.Session, name: str) -> None:
     """Prove that a package can't import a sibling that it doesn't declare."""
+    package = WORKSPACE.packages[name]
     copy = Path(session.create_tmp()) / "workspace"
-    for sibling in sorted(WORKSPACE.packages.keys() - {package.name}):
-        if sibling in WORKSPACE.installed_with(package.name, tests=False):
-            session.log(f"{package.name} declares {sibling}: there is nothing to inject.")
+    for sibling in sorted(WORKSPACE.packages.keys() - {name}):
+        if sibling in WORKSPACE.installed_with(name, tests=False):
+            session.log(f"{name} declares {sibling}: there is nothing to inject.")
             continue
         injected = inject(copy, package, WORKSPACE.packages[sibling])
         session.install("--exact", *editable([injected]))
         expect_missing(session, sibling, "python", "-P", "-c", f"import {package.module}")
-        if sibling in WORKSPACE.installed_with(package.name, tests=True):
-            session.log(f"The tests of {package.name} declare {sibling}: they may import it.")
+        if sibling in WORKSPACE.installed_with(name, tests=True):
+            session.log(f"The tests of {name} declare {sibling}: they may import it.")
             continue
         session.install("--exact", *editable([injected]), "--group", injected.test_group)
         expect_missing(session, sibling, "pytest", str(injected.path / "tests"))
@@ -180,8 +178,9 @@ def expect_missing(session: nox.Session, sibling: str, *command: str) -> None:
 
 @nox.session(python=PYTHONS[0], tags=["ci"])
 @each_package
-def tests_lowest(session: nox.Session, package: Package) -> None:
+def tests_lowest(session: nox.Session, name: str) -> None:
     """Test a package with the oldest versions that it declares."""
+    package = WORKSPACE.packages[name]
     session.install(
         "--resolution=lowest-direct", *editable([package]), "--group", package.test_group
     )
@@ -206,12 +205,13 @@ def install_wheels(session: nox.Session, packages: list[Package], *arguments: st
 
 @nox.session(python=MAIN, tags=["ci"], requires=["build"])
 @each_package
-def wheels(session: nox.Session, package: Package) -> None:
+def wheels(session: nox.Session, name: str) -> None:
     """Test a package that was installed alone from its built wheel."""
-    alone = WORKSPACE.installed_with(package.name, tests=False)
+    package = WORKSPACE.packages[name]
+    alone = WORKSPACE.installed_with(name, tests=False)
     install_wheels(session, [p for p in PACKAGES if p.name in alone])
     session.run("python", "-P", "-c", f"import {package.module}")
-    tested = WORKSPACE.installed_with(package.name, tests=True)
+    tested = WORKSPACE.installed_with(name, tests=True)
     members = [p for p in PACKAGES if p.name in tested]
     install_wheels(session, members, "--group", package.test_group)
     session.run("python", "-P", ".ci/installed.py", *(member.module for member in members))

@@ -46,8 +46,14 @@ def tally_of_junit(path: Path) -> dict[str, Tally]:
 
 
 def sessions_of_report(path: Path) -> dict[str, tuple[str, float]]:
-    """Read the result and the seconds of every session of a nox report."""
-    sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+    """Read the result and the seconds of every session of a nox report.
+
+    A nox that died before it could report leaves an empty or broken one: a failed session.
+    """
+    try:
+        sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+    except json.JSONDecodeError:
+        return {f"nox ({path.name} can't be read)": ("failed", 0.0)}
     return {s["signatures"][0]: (s["result"], s["duration"]) for s in sessions}
 
 

@@ -36,3 +36,9 @@ def test_a_session_that_crashed_without_a_failed_test_counts_as_a_failure(tmp_pa
 def test_a_skipped_session_counts_as_a_failure_because_none_is_meant_to(tmp_path: Path) -> None:
     report(tmp_path, wheels="skipped")
     assert tally_of(tmp_path)[0].failed == 1
+
+
+def test_a_nox_that_died_before_it_reported_counts_as_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "push.json").write_text("", encoding="utf-8")
+    (tmp_path / "ci.json").write_text('{"result": 1, "sessions": [{"args":', encoding="utf-8")
+    assert tally_of(tmp_path)[0].failed == 2
