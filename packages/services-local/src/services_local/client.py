@@ -42,6 +42,8 @@ class LocalConnection(Connection):
         self._pipeline: _Pipeline | None = None
         self._lock = threading.Lock()
         self._all.add(self)
+        # Users hold handles, which nobody closes: the sockets go with the last of them.
+        weakref.finalize(self, _close_all, self._idle)
 
     @property
     def native(self) -> str:
@@ -151,8 +153,7 @@ class LocalConnection(Connection):
 
     def close(self) -> None:
         """Close the sockets; a later call opens new ones."""
-        while self._idle:
-            self._idle.pop().close()
+        _close_all(self._idle)
         with self._lock:
             if self._pipeline is not None:
                 self._pipeline.close()
@@ -184,8 +185,7 @@ class LocalConnection(Connection):
             connection._start_afresh()  # noqa: SLF001 - one of our own
 
     def _start_afresh(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        _close_all(self._idle)
         self._pipeline = None
         self._lock = threading.Lock()
 
@@ -259,6 +259,11 @@ class _Pipeline:
             died = ServiceDiedError(self._name, str(error))
             died.__cause__ = error
             future.set_exception(died)
+
+
+def _close_all(connections: deque[socket.socket]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def _resolve(future: concurrent.futures.Future[Any], frame: wire.Frame) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import secrets
 import selectors
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from services_core.remote_errors import PackedError, unpack_error
 from services_local import wire
 from services_local.lease import SERVICE_VARIABLE
 from services_local.records import Record, Reservation
-from services_local.runtime import RuntimeDirectory
+from services_local.runtime import RuntimeDirectory, new_incarnation
 
 # How much of a dead service's log goes into the error, in bytes from its end.
 _LOG_TAIL = 2000
@@ -78,7 +77,7 @@ def launch(
         root=str(runtime.root),
         namespace=namespace,
         name=spec.name,
-        incarnation=secrets.token_hex(8),
+        incarnation=new_incarnation(),
         path=sys.path,
         spec=wire.dumps(spec),
     )

@@ -207,6 +207,6 @@ def _read_note(lock: Path) -> dict[str, Any]:
 
 
 def _remove_remains(paths: ServicePaths) -> None:
-    for path in (paths.record, paths.record.with_suffix(".draft"), paths.socket, paths.log):
+    for path in (paths.record, paths.record.with_suffix(".draft"), paths.log, *paths.sockets()):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()

@@ -139,7 +139,8 @@ class LocalService(ServiceBase):
     def _connection(self, record: Record) -> LocalConnection:
         connection = self._connections.get(record.name)
         if connection is None or connection.key != record.key:
-            path = self._runtime.service(self.namespace, record.name).socket
+            paths = self._runtime.service(self.namespace, record.name)
+            path = paths.socket(record.incarnation)
             connection = LocalConnection(record.key, record.methods, str(path))
             self._connections[record.name] = connection
         return connection

@@ -42,8 +42,15 @@ class ServicePaths:
 
     lock: Path
     record: Path
-    socket: Path
     log: Path
+
+    def socket(self, incarnation: str) -> Path:
+        """Where one incarnation listens; a handle of it must never reach a later one."""
+        return self.lock.with_suffix(f".{incarnation}.sock")
+
+    def sockets(self) -> Iterator[Path]:
+        """The sockets of all incarnations that have not been cleaned up."""
+        return self.lock.parent.glob(f"{self.lock.stem}.*.sock")
 
 
 class RuntimeDirectory:
@@ -62,7 +69,7 @@ class RuntimeDirectory:
         default = Path(tempfile.gettempdir()) / f"services-local-{os.getuid()}"
         self.root = Path(chosen).absolute() if chosen else default
         _make_private(self.root)
-        longest = len(os.fsencode(self.service("n", "s").socket))
+        longest = len(os.fsencode(self.service("n", "s").socket(new_incarnation())))
         if longest > _MAX_SOCKET_PATH:
             raise RuntimeDirectoryError(
                 str(self.root),
@@ -83,7 +90,6 @@ class RuntimeDirectory:
         return ServicePaths(
             lock=stem.with_suffix(".lock"),
             record=stem.with_suffix(".json"),
-            socket=stem.with_suffix(".sock"),
             log=stem.with_suffix(".log"),
         )
 
@@ -115,6 +121,11 @@ class RuntimeDirectory:
             # Closing alone would not do: a child that another thread forks meanwhile shares it.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
+
+
+def new_incarnation() -> str:
+    """An identity for a service that is about to start."""
+    return secrets.token_hex(8)
 
 
 def key_beside(path: Path) -> bytes:

@@ -194,7 +194,7 @@ def _start(launch: Launch, spec: ServiceSpec) -> tuple[Record, Server]:
     paths = runtime.service(launch.namespace, launch.name)
     host = ServiceHost(spec)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(paths.socket))
+    listener.bind(str(paths.socket(launch.incarnation)))
     listener.listen(128)
     server = Server(host, listener, runtime.key(), spec.options.close_timeout)
     signal.signal(signal.SIGTERM, lambda *_: server.ended.set())

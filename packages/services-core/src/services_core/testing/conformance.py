@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,7 +126,8 @@ class RegistryConformance:
         counter = services.register("counter", Counter)
         assert counter.add.remote(2) is not None
         assert native(counter) is not None
-        assert counter.add(0) == 2
+        # A call that somebody waits for may overtake one that nobody does.
+        assert eventually(lambda: counter.add(0) == 2)
 
     def test_positional_and_keyword_arguments_arrive(self, services: ServiceBase) -> None:
         echo = services.register("echo", Echo, 1, "two", three=[3])
@@ -448,7 +450,7 @@ class RegistryConformance:
         assert len({*pids, os.getpid()}) == 4
         services.reset()
         assert services.list() == []
-        assert not any(map(is_running, pids))
+        assert eventually(lambda: not any(map(is_running, pids)))
 
     def test_reset_of_an_empty_namespace_does_nothing(self, services: ServiceBase) -> None:
         services.reset()
@@ -554,6 +556,16 @@ class RegistryConformance:
         assert "1 services" in repr(services)
         assert "counter" in repr(counter)
         assert "add" in repr(counter.add)
+
+
+def eventually(condition: Callable[[], bool], timeout: float = 30.0) -> bool:
+    """Wait until a condition holds; False if it doesn't within `timeout` seconds."""
+    give_up = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def is_running(pid: int) -> bool:

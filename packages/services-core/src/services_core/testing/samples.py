@@ -26,9 +26,15 @@ class Counter:
         """Process that the service runs in."""
         return os.getpid()
 
+    def pair(self) -> tuple[int, int]:
+        """Two numbers, for backends that can take a tuple apart."""
+        return 1, 2
+
     def upto(self, end: int) -> Iterator[int]:
         """Yield the numbers below `end`."""
-        yield from range(end)
+        # Not `yield from range(end)`: Ray sends into the generator, and a range takes nothing.
+        for number in range(end):  # noqa: UP028
+            yield number
 
     def close(self) -> None:
         """Leave a mark that the service was closed and not just killed."""

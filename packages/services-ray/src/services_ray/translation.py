@@ -1,0 +1,64 @@
+"""Ray's exceptions as those of services_core."""
+
+from __future__ import annotations
+
+import re
+
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
+
+from services_core import RemoteError, ServiceDiedError, ServiceTimeoutError
+from services_core.remote_errors import with_remote_traceback
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def translate(
+    error: BaseException, name: str, method: str, timeout: float | None = None
+) -> BaseException:
+    """What a caller of `call`, `submit` or `aio` shall see instead of Ray's own exception.
+
+    A method's exception becomes itself again, with the remote traceback as its cause; one that
+    could not be pickled, `RemoteError`; a lost actor, `ServiceDiedError`. Anything else that Ray
+    raises is returned as it is.
+
+    Args:
+        error: What Ray raised.
+        name: The service's name.
+        method: The method that was called.
+        timeout: The call's timeout in seconds, if it had one.
+    """
+    if isinstance(error, RayTaskError):
+        return _own_type(error)
+    if isinstance(error, ActorUnavailableError):
+        return _caused(ServiceDiedError(name, _first_line(error), restarting=True), error)
+    if isinstance(error, RayActorError):
+        return _caused(ServiceDiedError(name, _first_line(error)), error)
+    if isinstance(error, GetTimeoutError | TimeoutError) and timeout is not None:
+        return _caused(ServiceTimeoutError(name, f"{method}()", timeout), error)
+    return error
+
+
+def _own_type(error: RayTaskError) -> BaseException:
+    # Its attribute traceback_str is gone in the class that Ray makes of it and of the cause's.
+    text = _COLOURS.sub("", str(error))
+    cause = error.cause
+    if type(cause) is not RayError:
+        return with_remote_traceback(cause, text)
+    # Ray keeps no more of an exception that doesn't pickle than the text of its traceback.
+    type_name, _, message = text.rstrip().rpartition("\n")[2].partition(": ")
+    return RemoteError(type_name, message, text)
+
+
+def _caused(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
