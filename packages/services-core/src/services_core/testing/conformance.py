@@ -235,16 +235,18 @@ class RegistryConformance:
         other = open_registry("conformance")
         with ThreadPoolExecutor(2) as pool:
             registering = pool.submit(services.register, "gated", Gated, gate, entered)
-            samples.wait_for_file(entered)
-            with pytest.raises(ServiceExistsError):
-                other.register("gated", Counter)
-            assert "gated" not in other
-            assert other.list() == []
-            with pytest.raises(ServiceNotFoundError):
-                other.get("gated")
-            waiting = pool.submit(other.wait_for, "gated", 30)
-            assert not waiting.done()
-            Path(gate).touch()
+            try:
+                samples.wait_for_file(entered)
+                with pytest.raises(ServiceExistsError):
+                    other.register("gated", Counter)
+                assert "gated" not in other
+                assert other.list() == []
+                with pytest.raises(ServiceNotFoundError):
+                    other.get("gated")
+                waiting = pool.submit(other.wait_for, "gated", 30)
+                assert not waiting.done()
+            finally:
+                Path(gate).touch()
             assert registering.result(30) == waiting.result(30)
         assert other.list() == ["gated"]
 

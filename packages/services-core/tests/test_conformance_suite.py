@@ -1,0 +1,142 @@
+"""The conformance suite fails on backends that break a promise, and can't be thinned out."""
+
+from __future__ import annotations
+
+import pytest
+
+from services_core.testing import Capability, RegistryConformance
+
+pytest_plugins = ["pytester"]
+
+MODULE = """
+import pytest
+from services_core.testing import RegistryConformance
+from {module} import {backend}
+
+class TestBroken(RegistryConformance):
+    @pytest.fixture
+    def open_registry(self):
+        opened = []
+        def open_one(namespace):
+            opened.append({backend}(namespace))
+            return opened[-1]
+        yield open_one
+        for services in opened:
+            try:
+                services.shutdown()
+            except Exception:
+                services.close()
+"""
+
+BROKEN = '''
+import threading
+from services_core import InlineService, ServiceExistsError, ServiceOptions
+from dataclasses import replace
+
+
+class Overwrites(InlineService):
+    """Register takes a name that is taken."""
+
+    def _start(self, spec):
+        self._stop(spec.name)
+        return super()._start(spec)
+
+
+class Lies(InlineService):
+    """Names are seen while their constructor runs."""
+
+    def _names(self, *, starting=False):
+        return super()._names(starting=True)
+
+
+class Swallows(InlineService):
+    """max_concurrency does nothing."""
+
+    def _start(self, spec):
+        return super()._start(replace(spec, options=replace(spec.options, max_concurrency=16)))
+
+
+class NeverCloses(InlineService):
+    """Services are dropped without their close()."""
+
+    def _stop(self, name):
+        from services_core import inline
+
+        with inline._lock:
+            return inline._namespaces.get(self.namespace, {}).pop(name, None) is not None
+
+
+class LosesTracebacks(InlineService):
+    """A constructor's failure is told without its traceback."""
+
+    def _construct(self, spec):
+        from services_core import ServiceStartError
+
+        try:
+            return super()._construct(spec)
+        except ServiceStartError as error:
+            raise ServiceStartError(spec.name, error.reason) from None
+
+
+class Mixes(InlineService):
+    """All namespaces are one."""
+
+    def __init__(self, namespace="services"):
+        super().__init__("conformance")
+'''
+
+
+@pytest.mark.parametrize(
+    ("backend", "failing"),
+    [
+        ("Overwrites", "test_a_taken_name_is_refused_and_its_service_unharmed"),
+        ("Lies", "test_a_name_is_reserved_while_its_constructor_runs"),
+        ("Swallows", "test_one_call_runs_at_a_time_by_default"),
+        ("NeverCloses", "test_a_service_is_closed_before_it_ends"),
+        ("LosesTracebacks", "test_a_constructor_that_raises_fails_the_registration"),
+        ("Mixes", "test_namespaces_dont_see_each_other"),
+    ],
+)
+def test_a_broken_backend_fails_the_test_of_its_promise(
+    pytester: pytest.Pytester, backend: str, failing: str
+) -> None:
+    pytester.makepyfile(broken_backends=BROKEN)
+    pytester.makepyfile(MODULE.format(module="broken_backends", backend=backend))
+    result = pytester.runpytest_inprocess("-q", "-k", failing)
+    result.assert_outcomes(failed=1, deselected=result.parseoutcomes()["deselected"])
+
+
+def test_a_sound_backend_passes_the_same_module(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(MODULE.format(module="services_core", backend="InlineService"))
+    outcomes = pytester.runpytest_inprocess("-q").parseoutcomes()
+    assert set(outcomes) == {"passed"}
+
+
+def test_overriding_a_test_is_refused() -> None:
+    with pytest.raises(TypeError, match="test_close_leaves_the_services_running"):
+        type(
+            "Thinned",
+            (RegistryConformance,),
+            {"test_close_leaves_the_services_running": lambda _self: None},
+        )
+
+
+def test_deleting_a_test_is_refused() -> None:
+    with pytest.raises(TypeError, match="test_close_leaves"):
+        type(
+            "Thinned",
+            (RegistryConformance,),
+            {"test_close_leaves_the_services_running": None},
+        )
+
+
+def test_a_test_is_collected_only_with_its_capabilities() -> None:
+    class Without(RegistryConformance):
+        pass
+
+    class With(RegistryConformance):
+        capabilities = frozenset(Capability)
+
+    name = "test_reset_ends_every_process"
+    assert getattr(Without, name) is None
+    assert callable(getattr(With, name))
