@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,12 @@ def runtime_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         assert set(files) <= {"key", "mutex"}, f"files are left: {files}"
     finally:
         shutil.rmtree(root)
+
+
+@pytest.fixture
+def running_services(runtime_dir: Path) -> Callable[[], list[int]]:
+    """Pids of the services of this test, as they are when it is called."""
+    return lambda: service_processes(runtime_dir)
 
 
 def service_processes(root: Path) -> list[int]:

@@ -1,0 +1,138 @@
+"""Services live as long as somebody has their namespace open, and then a linger longer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services_core import ServiceBase, get_services
+from services_core.testing.conformance import eventually
+from services_core.testing.samples import Counter
+
+Running = Callable[[], list[int]]
+
+_OPENER = """
+import sys
+from services_core import get_services
+from services_core.testing.samples import Counter
+services = get_services(backend="local", namespace="lease")
+services.get_or_register("counter", Counter, 0, **{options})
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVICES_LOCAL_LINGER", "0.2")
+
+
+@pytest.fixture
+def openers() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that have the namespace open; those that are left are killed."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def start_opener(
+    openers: list[subprocess.Popen[str]], options: str = "{}"
+) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _OPENER.replace("{options}", options)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    openers.append(process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    return process
+
+
+def test_a_service_outlives_a_registrar_that_was_killed(
+    openers: list[subprocess.Popen[str]],
+) -> None:
+    services = get_services(backend="local", namespace="lease")
+    registrar = start_opener(openers)
+    assert services["counter"].add() == 1
+    registrar.send_signal(signal.SIGKILL)
+    registrar.wait()
+    assert services["counter"].add() == 2
+    services.shutdown()
+
+
+def test_after_the_last_opener_nothing_is_left(
+    openers: list[subprocess.Popen[str]], running_services: Running, runtime_dir: Path
+) -> None:
+    both = [start_opener(openers), start_opener(openers)]
+    assert len(running_services()) == 1
+    for process in both:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert eventually(lambda: not running_services())
+    assert eventually(lambda: {p.name for p in runtime_dir.iterdir()} <= {"key", "mutex"})
+
+
+def test_a_detached_service_stays_until_reset(
+    openers: list[subprocess.Popen[str]], running_services: Running
+) -> None:
+    process = start_opener(openers, '{"lifetime": "detached"}')
+    process.kill()
+    process.wait()
+    with get_services(backend="local", namespace="lease") as services:
+        assert services["counter"].add() == 1
+        # One that isn't detached ends with the namespace; this one doesn't.
+        services.register("other", Counter)
+        services.close()
+        assert eventually(lambda: len(running_services()) == 1)
+    again = get_services(backend="local", namespace="lease")
+    assert again.list() == ["counter"]
+    again.shutdown()
+
+
+def test_a_forked_childs_exit_ends_nothing() -> None:
+    services = get_services(backend="local", namespace="lease")
+    services.register("counter", Counter)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if services["counter"].add() == 1 else 2
+            services.close()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert services["counter"].add() == 2
+    services.shutdown()
+
+
+def test_a_service_that_looks_up_another_keeps_nothing_alive(
+    running_services: Running, runtime_dir: Path
+) -> None:
+    class Looker:
+        """A service that holds a registry of its own namespace."""
+
+        def __init__(self, services: ServiceBase) -> None:
+            self._services = services
+
+        def look(self) -> int:
+            """Call the other service."""
+            result: int = self._services["counter"].add()
+            return result
+
+    services = get_services(backend="local", namespace="lease")
+    services.register("counter", Counter)
+    looker = services.register("looker", Looker, services)
+    assert looker.look() == 1
+    services.close()
+    assert eventually(lambda: not running_services())
+    assert eventually(lambda: {p.name for p in runtime_dir.iterdir()} <= {"key", "mutex"})
