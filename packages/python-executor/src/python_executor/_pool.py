@@ -67,7 +67,7 @@ class Pool:
             for number in range(size):
                 slot = Slot(number, self.closing)
                 self.slots.append(slot)
-                self._attach(slot)
+                self._attach_surely(slot)
         except BaseException as error:
             self._close_descriptors()
             self._server.close()
@@ -118,20 +118,25 @@ class Pool:
                         self._server.kill()
                         self._server = None
                     self._server = ForkServer(self._python, self._preload, self._startup_timeout)
-                    self._attach(slot)
+                    self._attach_surely(slot)
             except OSError as error:
                 raise _no_descriptors(error) from error
-        if not slot.alive:
-            raise ForkServerError(f"slot {slot.number} could not be brought back")
 
     def _attach(self, slot: Slot) -> bool:
-        """Connect a slot to a new slot server; False if the root is gone."""
+        """Connect a slot to a new slot server; False if the root is gone, or descriptors are."""
         assert self._server is not None
         sock = self._server.start_slot(slot.number)
         if sock is None:
             return False
         slot.attach(sock)
-        return True
+        return slot.alive
+
+    def _attach_surely(self, slot: Slot) -> None:
+        if not self._attach(slot):
+            raise ForkServerError(
+                f"slot {slot.number} of {self.size} can't be connected to it. "
+                "Perhaps too many descriptors are open (`ulimit -n`)."
+            )
 
     def close(self) -> None:
         """End every program and server, and wait until they are gone; calls raise PoolClosedError.

@@ -119,24 +119,24 @@ class Slot:
 
     def recycle(self) -> None:
         """End what runs here and fork the next interpreter. One message; nothing is waited for."""
-        self._drop_ends()
-        if self.sock is None:
-            return
-        if not self.prepare():
-            self.detach()
-            return
-        assert self._next is not None
-        self.ends, theirs = self._next
-        self._next = None
-        self.generation += 1
         self.pid = None
         self.cells = 0
         self.returncode = None
-        self.watch(self.ends.control, select.EPOLLIN)
-        sent = _messages.send(self.sock, {"recycle": self.generation}, theirs)
-        theirs.close()
-        if not sent:
+        self.generation += 1
+        if self.sock is None or not self.prepare():
             self.detach()
+            self._drop_ends()
+            return
+        assert self._next is not None
+        ours, theirs = self._next
+        self._next = None
+        # Before the old ends close: at their end of the stream the old interpreter would wake up.
+        if not _messages.send(self.sock, {"recycle": self.generation}, theirs):
+            self.detach()
+        theirs.close()
+        self._drop_ends()
+        self.ends = ours
+        self.watch(ours.control, select.EPOLLIN)
 
     def check(self) -> None:
         """Read what the server said while the slot was idle; if it is gone, the slot is dead."""

@@ -1,7 +1,7 @@
 """Removing what a program left in its temporary directory, however deep or oddly protected."""
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: PTH
+# ruff: noqa: PTH101, PTH104, PTH106, PTH108
 from __future__ import annotations
 
 import errno

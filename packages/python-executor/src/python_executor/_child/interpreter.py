@@ -1,7 +1,7 @@
 """A forked interpreter: becomes a pristine process of its own, then waits for the program."""
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH108
 from __future__ import annotations
 
 import gc
@@ -29,17 +29,21 @@ class Interpreter:
         server: pid of the slot server, whose death ends this process.
         descriptors: control socket, write ends of the pipes for stdout and stderr.
         directory: to be made; working directory, HOME and TMPDIR.
+        highest: no other open descriptor has a greater number.
     """
 
-    def __init__(self, server: int, descriptors: Sequence[int], directory: str) -> None:
+    def __init__(
+        self, server: int, descriptors: Sequence[int], directory: str, highest: int
+    ) -> None:
         self._server = server
+        self._highest = highest
         self._descriptors = descriptors
         self._directory = directory
         self._main = ModuleType("__main__")
         self._fed = False
 
     def run(self) -> None:
-        """Run the frames that come, until the host closes the socket or the server kills us."""
+        """Run what comes, until the host closes the socket or the server kills us."""
         self._leave_the_server()
         self._settle()
         process = os.getpid()
@@ -56,6 +60,9 @@ class Interpreter:
                 # well.
                 os._exit(max(outcome["returncode"], 0))
             frames.send(CONTROL, outcome)
+            while not frame["cell"]:
+                signal.pause()  # a pristine interpreter serves once; the server kills it
+        os._exit(0)  # the host is gone
 
     def _leave_the_server(self) -> None:
         """Take the program's descriptors and signals; close everything that was the server's."""
@@ -66,13 +73,8 @@ class Interpreter:
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.dup2(control, CONTROL, inheritable=False)
-        for name in os.listdir("/proc/self/fd"):
-            descriptor = int(name)
-            if descriptor > 2 and descriptor != CONTROL:
-                try:
-                    os.close(descriptor)
-                except OSError:
-                    continue  # the one that listed the directory
+        os.closerange(3, CONTROL)
+        os.closerange(CONTROL + 1, max(self._highest, *self._descriptors) + 1)
 
     def _settle(self) -> None:
         """Make the private directory, the fresh ``__main__``, and what a fork doesn't renew."""

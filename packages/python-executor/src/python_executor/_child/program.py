@@ -1,7 +1,7 @@
 """Running one program as a script's ``__main__``, and telling how it went."""
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: PTH
+# ruff: noqa: PTH120
 from __future__ import annotations
 
 import ast

@@ -4,6 +4,8 @@ It holds the pool's temporary directory and is the last to go: when the host has
 socket, or died, it waits for the slot servers, kills what they leave, and removes the directory.
 """
 
+# Plain paths: pathlib would be imported into every program.
+# ruff: noqa: PTH208
 from __future__ import annotations
 
 import gc
@@ -19,6 +21,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from . import directories, linux, messages, tree
+from .rehearsal import rehearse
 from .slot import SlotServer
 from .wakeup import Wakeup
 
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
 # What ordinary programs import: some 15 ms once in the root, instead of in every program.
 WARM_MODULES = (
-    *("bisect", "collections", "copy", "dataclasses", "datetime", "functools", "hashlib", "heapq"),
-    *("itertools", "json", "math", "operator", "random", "re", "statistics", "string", "typing"),
+    *("bisect", "collections", "copy", "dataclasses", "datetime", "functools", "heapq"),
+    *("itertools", "json", "math", "operator", "random", "re", "string", "typing"),
 )
 # How long slot servers may take to end their trees before they are killed themselves (seconds).
 GRACE = 5.0
@@ -52,6 +55,7 @@ def serve(config: dict[str, Any]) -> Interpreter | None:
     try:
         for name in (*WARM_MODULES, *config["preload"]):
             importlib.import_module(name)
+        rehearse()
     except BaseException:  # noqa: BLE001  (whatever a module's import raises is the host's to tell)
         reason = traceback.format_exc()[-messages.MESSAGE_LIMIT // 8 :]
         messages.send(control, {"kind": "failed", "reason": reason})
@@ -98,6 +102,8 @@ class RootServer:
         self._directory = directory
         self._slots: dict[int, int] = {}  # slot -> pid of its server
         self._wakeup = Wakeup(control)
+        # What preloaded modules opened included; nothing but sockets and pipes of ours comes later.
+        self._highest = max(int(name) for name in os.listdir("/proc/self/fd"))
 
     def serve(self) -> Interpreter | None:
         """Serve until the host is gone or SIGTERM comes; a forked child returns its interpreter."""
@@ -132,7 +138,7 @@ class RootServer:
             linux.adopt_orphans()
             self._wakeup.close()
             self._control.close()
-            return SlotServer(socket.socket(fileno=descriptor), directory)
+            return SlotServer(socket.socket(fileno=descriptor), directory, self._highest)
         os.close(descriptor)
         self._slots[slot] = pid
         return None

@@ -1,7 +1,7 @@
 """A slot server: keeps one pristine interpreter ready, and ends all that a program has started."""
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102
 from __future__ import annotations
 
 import os
@@ -25,10 +25,12 @@ class SlotServer:
     Args:
         control: socket to the host; its end means that the host is gone.
         directory: this slot's own. Each interpreter gets a fresh directory in it.
+        highest: the greatest descriptor that the root has open.
     """
 
-    def __init__(self, control: socket.socket, directory: str) -> None:
+    def __init__(self, control: socket.socket, directory: str, highest: int) -> None:
         self._control = control
+        self._highest = highest
         self._directory = directory
         self._generation = 0
         self._child: int | None = None
@@ -60,7 +62,7 @@ class SlotServer:
         pid = tree.fork()
         if pid == 0:
             self._wakeup.close()
-            return Interpreter(server, descriptors, self._home())
+            return Interpreter(server, descriptors, self._home(), self._highest)
         for descriptor in descriptors:
             os.close(descriptor)
         self._child = pid

@@ -7,7 +7,7 @@ hit the wrong process.
 """
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: PTH
+# ruff: noqa: PTH123, PTH208
 from __future__ import annotations
 
 import os
