@@ -236,3 +236,11 @@ def example(session: nox.Session) -> None:
     members = WORKSPACE.for_backend(named[0] if named else "local")
     session.install(*editable(members), "--group", "examples")
     session.run("python", "examples/llm/python_executor_service.py", *session.posargs)
+
+
+@nox.session(python=MAIN)
+def benchmarks(session: nox.Session) -> None:
+    """Time what the design promises (-- arguments of the scripts in benchmarks/)."""
+    session.install(*editable(WORKSPACE.for_backend("local")))
+    for script in sorted(Path("benchmarks").glob("*.py")):
+        session.run("python", str(script), *session.posargs)
