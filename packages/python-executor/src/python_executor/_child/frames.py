@@ -22,7 +22,7 @@ def receive(descriptor: int) -> dict[str, Any] | None:
     body = _read_exactly(descriptor, int.from_bytes(header, "big"))
     if body is None:
         return None
-    frame: dict[str, Any] = _decode(body.decode())
+    frame: dict[str, Any] = _decode(body.decode(), 0)[0]
     return frame
 
 
@@ -44,7 +44,7 @@ def send(descriptor: int, frame: dict[str, Any]) -> None:
     Raises:
         OSError: the descriptor was closed or the host is gone.
     """
-    body = _encode(frame).encode()
+    body = "".join(_encode(frame, 0)).encode()
     data = len(body).to_bytes(4, "big") + body
     while data:
         data = data[_write(descriptor, data) :]

@@ -4,6 +4,7 @@
 # ruff: noqa: PTH102, PTH108
 from __future__ import annotations
 
+import builtins
 import gc
 import os
 import signal
@@ -17,6 +18,8 @@ from .program import Program, finish, flush
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# A program may patch ``builtins``.
+__builtins__ = dict(vars(builtins))
 # Where the control socket goes: above what programs usually get, below the smallest usual limit
 # (256).
 CONTROL = 255

@@ -13,11 +13,13 @@ import os
 import sys
 import threading
 import traceback
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from . import linux
 
+# A program may patch ``builtins``, which these functions then don't see.
+__builtins__ = dict(vars(builtins))
 _HERE = os.path.dirname(__file__)
 # Longest text of an error's message or traceback (characters); the whole traceback is on stderr.
 ERROR_LIMIT = 65536
@@ -91,25 +93,44 @@ class Program:
             trace = trace.tb_next
         error = error.with_traceback(trace)
         try:
-            if sys.excepthook is not sys.__excepthook__:
-                sys.excepthook(type(error), error, trace)
+            if sys.excepthook is sys.__excepthook__:
+                lines = traceback.format_exception(type(error), error, trace)
+                print("".join(lines), end="", file=sys.stderr)
             else:
-                print(
-                    "".join(traceback.format_exception(type(error), error, trace)),
-                    end="",
-                    file=sys.stderr,
-                )
+                sys.excepthook(type(error), error, trace)
         except BaseException:  # noqa: BLE001  (a hook or a stream of the program's own; it failed anyway)
-            traceback.print_exc(file=sys.__stderr__)
-        summary = traceback.TracebackException(type(error), error, trace, lookup_lines=False)
-        _keep_frames_of(summary, self._name)
-        kind = type(error)
-        module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+            _complain()
         return {
-            "type": shorten(module + kind.__qualname__, ERROR_LIMIT)[0],
+            "type": shorten(_name_of(type(error)), ERROR_LIMIT)[0],
             "message": shorten(_text_of(error), ERROR_LIMIT)[0],
-            "traceback": shorten("".join(summary.format()), ERROR_LIMIT)[0],
+            "traceback": shorten(self._own_frames(error, trace), ERROR_LIMIT)[0],
         }
+
+    def _own_frames(self, error: BaseException, trace: TracebackType | None) -> str:
+        """Format the traceback without the frames of libraries, here and in what caused it."""
+        try:
+            whole = traceback.TracebackException(type(error), error, trace, lookup_lines=False)
+            part: traceback.TracebackException | None = whole
+            while part is not None:
+                part.stack[:] = [frame for frame in part.stack if frame.filename == self._name]
+                part = part.__cause__ or part.__context__
+            return "".join(whole.format())
+        except BaseException:  # noqa: BLE001  (the program patched what formats it)
+            _complain()
+            return ""
+
+
+def _complain() -> None:
+    """Print the exception that is being handled, if the program left the means."""
+    try:
+        traceback.print_exc(file=sys.__stderr__)
+    except BaseException:  # noqa: BLE001, S110  (the program patched what prints it, and failed before)
+        pass
+
+
+def _name_of(kind: type[BaseException]) -> str:
+    module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+    return module + kind.__qualname__
 
 
 def _text_of(error: BaseException) -> str:
@@ -117,13 +138,6 @@ def _text_of(error: BaseException) -> str:
         return str(error)
     except BaseException:  # noqa: BLE001  (a __str__ of the program's own)
         return "<exception str() failed>"
-
-
-def _keep_frames_of(summary: traceback.TracebackException | None, name: str) -> None:
-    """Drop the frames of libraries from a traceback and from those that it was caused by."""
-    while summary is not None:
-        summary.stack[:] = [frame for frame in summary.stack if frame.filename == name]
-        summary = summary.__cause__ or summary.__context__
 
 
 def _future_flags(tree: ast.Module) -> int:
@@ -175,7 +189,7 @@ def finish() -> None:
         try:
             step()
         except BaseException:  # noqa: BLE001
-            traceback.print_exc(file=sys.__stderr__)
+            _complain()
     flush()
 
 

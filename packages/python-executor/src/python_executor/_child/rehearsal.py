@@ -1,0 +1,66 @@
+"""Running programs in the root before the first fork, so that what first use costs is paid once.
+
+First use creates the types of ``ast``, specialises the bytecode of what runs a program (PEP 659),
+and fills the cache of type attributes. Done in every child it would take longer than a short program,
+and each page that it writes would have to be copied.
+"""
+
+from __future__ import annotations
+
+import io
+import linecache
+import os
+import sys
+from types import ModuleType
+
+from . import frames
+from .program import Program
+
+# A success with output and value, and a failure with a traceback through a function.
+_SUCCESS = """
+import math
+
+def f(n: int) -> int:
+    return n if n < 2 else f(n - 1) + f(n - 2)
+
+class A:
+    x = [str(i) for i in range(3)]
+
+print(f(3), A.x, f"{math.pi:.2f}")
+{"a": 1}
+"""
+_FAILURE = """
+def g():
+    return 1 / 0
+
+g()
+"""
+# Bytecode is specialised after 8 to 64 runs, depending on the version.
+_TIMES = 20
+
+
+def rehearse() -> None:
+    """Run the sample programs; leaves no trace but what is warm."""
+    saved = sys.stdout, sys.stderr, sys.argv
+    sys.stdout = sys.stderr = io.StringIO()
+    read, write = os.pipe()
+    try:
+        for _ in range(_TIMES):
+            for code in (_SUCCESS, _FAILURE):
+                frame = {
+                    "code": code,
+                    "name": "<program>",
+                    "stdin": None,
+                    "cell": False,
+                    "limit": 99,
+                }
+                frames.send(write, frame)
+                received = frames.receive(read)
+                assert received is not None
+                frames.send(write, Program(ModuleType("__main__"), received).run())
+                frames.receive(read)
+    finally:
+        sys.stdout, sys.stderr, sys.argv = saved
+        os.close(read)
+        os.close(write)
+        linecache.clearcache()
