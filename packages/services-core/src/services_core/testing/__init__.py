@@ -29,12 +29,24 @@ A promise that a backend can't keep is a capability that it doesn't declare; its
 collected. Deleting or overriding a test of the suite fails.
 """
 
-import pytest
+from typing import TYPE_CHECKING, Any
 
-# The asserts of the suite are rewritten like those of a test module.
-pytest.register_assert_rewrite("services_core.testing.conformance")
+from services_core.testing.capabilities import Capability
 
-from services_core.testing.capabilities import Capability  # noqa: E402
-from services_core.testing.conformance import RegistryConformance  # noqa: E402
+if TYPE_CHECKING:
+    from services_core.testing.conformance import RegistryConformance
 
 __all__ = ["Capability", "RegistryConformance"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is asked for: services of the suite start in processes that need no pytest.
+    if name == "RegistryConformance":
+        import pytest
+
+        # The asserts of the suite are rewritten like those of a test module.
+        pytest.register_assert_rewrite("services_core.testing.conformance")
+        from services_core.testing.conformance import RegistryConformance
+
+        return RegistryConformance
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

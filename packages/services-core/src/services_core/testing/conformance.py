@@ -182,7 +182,7 @@ class RegistryConformance:
         with pytest.raises(InvalidNameError):
             services.get(name)
 
-    @pytest.mark.parametrize("name", ["with space", "päth/../x", "a" * 500, "#1", ".."])
+    @pytest.mark.parametrize("name", ["päth/../x y", "a" * 500])
     def test_any_other_string_is_a_name(self, services: ServiceBase, name: str) -> None:
         services.register(name, Counter)
         assert services.list() == [name]
