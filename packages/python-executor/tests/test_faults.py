@@ -40,9 +40,9 @@ def test_a_killed_slot_server_is_replaced(
 def test_a_killed_root_is_replaced_with_all_slots(
     executor: PythonExecutorService, until: Until, alive: Callable[[int], bool]
 ) -> None:
+    assert served(executor) == ["2"] * 8
     before = executor.info()
     assert before["server"] is not None
-    assert served(executor) == ["2"] * 8
     os.kill(before["server"], signal.SIGKILL)
     until(lambda: not any(alive(pid) for pid in before["slot_servers"]))
     assert served(executor) == ["2"] * 8

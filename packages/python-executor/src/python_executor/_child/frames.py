@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import builtins
+import json.encoder
 import os
 from typing import Any
 
-# Bound here, so that a program that patches ``json`` or ``os`` doesn't change how its result is
-# sent.
-_encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
-_decode = json.JSONDecoder().decode
+# A program may patch ``builtins``, ``json`` and ``os``: its result is sent by copies. C functions,
+# because json's Python functions look up the real builtins.
+__builtins__ = dict(vars(builtins))  # type: ignore[assignment]
+_make_encoder: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+_escape = json.encoder.encode_basestring_ascii
+_encode: Any = _make_encoder(None, None, _escape, None, ": ", ", ", *(False, False, True))
+_decode: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _read = os.read
 _write = os.write
 

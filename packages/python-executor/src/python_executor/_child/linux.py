@@ -10,6 +10,7 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_fflush = _libc.fflush  # looked up before a program can patch what the look-up needs
 
 
 def prctl(option: int, value: int) -> None:
@@ -46,4 +47,4 @@ def refuse_privileges() -> None:
 
 def flush_c_streams() -> None:
     """Flush what C code left in its own stdio buffers (``fflush(NULL)``)."""
-    _libc.fflush(None)
+    _fflush(None)

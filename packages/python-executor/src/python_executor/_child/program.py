@@ -13,13 +13,14 @@ import os
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from types import ModuleType, TracebackType
 from typing import Any
 
 from . import linux
 
 # A program may patch ``builtins``, which these functions then don't see.
-__builtins__ = dict(vars(builtins))
+__builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 _HERE = os.path.dirname(__file__)
 # Longest text of an error's message or traceback (characters); the whole traceback is on stderr.
 ERROR_LIMIT = 65536
@@ -122,10 +123,8 @@ class Program:
 
 def _complain() -> None:
     """Print the exception that is being handled, if the program left the means."""
-    try:
+    with suppress(BaseException):  # the program patched what prints it, and failed before
         traceback.print_exc(file=sys.__stderr__)
-    except BaseException:  # noqa: BLE001, S110  (the program patched what prints it, and failed before)
-        pass
 
 
 def _name_of(kind: type[BaseException]) -> str:

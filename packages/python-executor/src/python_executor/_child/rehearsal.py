@@ -1,8 +1,8 @@
 """Running programs in the root before the first fork, so that what first use costs is paid once.
 
 First use creates the types of ``ast``, specialises the bytecode of what runs a program (PEP 659),
-and fills the cache of type attributes. Done in every child it would take longer than a short program,
-and each page that it writes would have to be copied.
+and fills the cache of type attributes. Done in every child it would take longer than a short
+program, and each page that it writes would have to be copied.
 """
 
 from __future__ import annotations
