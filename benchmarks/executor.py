@@ -1,9 +1,9 @@
-"""Time the executor beside ``subprocess.run`` and beside its limit, a bare fork of the same warm parent.
+"""Time the executor beside ``subprocess.run`` and its limit, a bare fork of the same warm parent.
 
-    python benchmarks/executor.py [--rounds N] [--data FOLDER]
+    python benchmarks/executor.py [--rounds N] [--data FOLDER] [--preload MODULE ...]
 
-Everything is measured in one run, in turns, so that a noisy machine disturbs all alike: compare the ratios,
-not the times. "paced" leaves 20 ms between calls, as a caller that thinks does; "back to back" doesn't.
+Everything is measured in one run, in turns, so that a noisy machine disturbs all alike: compare the
+ratios, not the times. "paced" leaves 20 ms between calls, as a caller that thinks does.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def start_up(rounds: int) -> None:
 
 
 def pss(pid: int) -> int:
-    """Proportional set size of a process (kB): shared pages count as a share (proc_pid_smaps(5))."""
+    """Proportional set size of a process (kB): a shared page counts in part (proc(5))."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])
@@ -247,9 +247,8 @@ def memory(preload: list[str]) -> None:
     what = ", ".join(preload) or "nothing"
     print(f"\nMemory (PSS) of 32 idle interpreters, {what} preloaded")
     print(f"  executor, servers included                  {ours / 1024:9.0f} MB")
-    print(
-        f"  separate processes                          {theirs / 1024:9.0f} MB{theirs / ours:9.1f} x"
-    )
+    ratio = theirs / ours
+    print(f"  separate processes                          {theirs / 1024:9.0f} MB{ratio:9.1f} x")
 
 
 def main() -> None:

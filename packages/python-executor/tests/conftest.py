@@ -21,26 +21,25 @@ PATIENCE = 20.0
 
 @pytest.fixture(scope="session", autouse=True)
 def _adopt_orphans() -> None:
-    """Become the parent of whatever outlives its server, so that a leak shows as a child of ours."""
+    """Become the parent of whatever outlives its server: a leak shows as a child of ours."""
     assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
 
 def _descriptors() -> dict[str, str]:
     found = {}
-    for name in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         try:
-            found[name] = os.readlink(f"/proc/self/fd/{name}")
+            found[entry.name] = str(entry.readlink())
         except FileNotFoundError:
             continue  # the listing's own
     return found
 
 
 def _children() -> list[str]:
-    me = os.getpid()
     return [
         pid
-        for task in os.listdir(f"/proc/{me}/task")
-        for pid in Path(f"/proc/{me}/task/{task}/children").read_text().split()
+        for task in Path("/proc/self/task").iterdir()
+        for pid in (task / "children").read_text().split()
     ]
 
 

@@ -56,9 +56,12 @@ def test_the_program_of_a_killed_server_has_crashed_and_others_are_served(
     victim: str, until: Until, tmp_path: Path
 ) -> None:
     marker = tmp_path / "begun"
-    sleep = f"print('begun', flush=True); open({str(marker)!r}, 'w').close(); import time; time.sleep(99)"
+    sleep = (
+        f"print('begun', flush=True); open({str(marker)!r}, 'w').close()\n"
+        "import time; time.sleep(1000)"
+    )
     with PythonExecutorService(pool_size=1, timeout=60.0) as executor:
-        assert served(executor, 1) == ["2"]
+        assert served(executor, 4) == ["2"] * 4
         info = executor.info()
         pid = info["server"] if victim == "root" else info["slot_servers"][0]
         assert pid is not None
@@ -154,7 +157,7 @@ def test_a_fork_of_the_host_cannot_use_the_pool_nor_end_it(
             os._exit(0)
     os.waitpid(pid, 0)
     os.close(write)
-    with open(read, "rb") as stream:
+    with os.fdopen(read, "rb") as stream:
         assert stream.read() == b"refused"
     assert served(executor) == ["2"] * 8
 

@@ -47,7 +47,7 @@ class Capture:
         if data:
             self._tail.append(data)
             self._tail_size += len(data)
-            while self._tail_size - len(self._tail[0]) >= self._tail_limit:
+            while self._tail and self._tail_size - len(self._tail[0]) >= self._tail_limit:
                 self._tail_size -= len(self._tail.popleft())
 
     @property
@@ -84,4 +84,4 @@ def _whole_start(data: bytes) -> bytes:
     for start in range(min(4, len(data))):
         if data[start] & 0xC0 != 0x80:
             return data[start:]
-    return data
+    return data if len(data) >= 4 else b""

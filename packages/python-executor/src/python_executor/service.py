@@ -173,8 +173,9 @@ class PythonExecutorService:
 
         Example:
             >>> with PythonExecutorService(pool_size=2) as executor:
-            ...     results = executor.execute_batch(["1 + 1", Execution("input()", stdin="x"), "1 /
-            0"]) >>> [result["value"] for result in results], results[2]["error"]["type"]
+            ...     programs = ["1 + 1", Execution("input()", stdin="x"), "1 / 0"]
+            ...     results = executor.execute_batch(programs)
+            >>> [result["value"] for result in results], results[2]["error"]["type"]
             (['2', "'x'", None], 'ZeroDivisionError')
         """
         self._pool.check()
