@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +101,39 @@ def test_system_exit_in_a_method_belongs_to_its_caller(services: ServiceBase) ->
     with pytest.raises((SystemExit, RemoteError)):
         quitter.quit()
     assert quitter.stay() == "here"
+
+
+_SCRIPT = """
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from services_core import get_services
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+class Plane:
+    def mirror(self, point):
+        return Point(-point.x)
+
+def work():
+    services = get_services(backend="local", namespace="calls")
+    return services.register("plane", Plane).mirror(Point(3)).x
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(work).result() == -3
+    services = get_services(backend="local", namespace="calls")
+    assert services["plane"].mirror(Point(1)).x == -1
+"""
+
+
+def test_classes_of_a_script_and_of_processes_that_it_spawns_travel_by_value(
+    services: ServiceBase, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

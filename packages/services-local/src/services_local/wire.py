@@ -16,6 +16,7 @@ import os
 import pickle
 import socket
 import struct
+import sys
 from typing import Any, NamedTuple
 
 import cloudpickle  # type: ignore[import-untyped]  # it ships no types
@@ -71,9 +72,11 @@ def dumps(value: Any, buffers: list[pickle.PickleBuffer] | None = None) -> bytes
         data = pickle.dumps(value, protocol=5, buffer_callback=collect)
     except (pickle.PicklingError, AttributeError, TypeError):
         data = b"__main__"  # a lambda, say: by value
-    if b"__main__" not in data:
-        return data
     # By reference it would be looked up in the other process's __main__, which is another.
+    if b"__main__" not in data and b"__mp_main__" not in data:
+        return data
+    if "__mp_main__" in sys.modules:  # the main script's name in a process that it has spawned
+        cloudpickle.register_pickle_by_value(sys.modules["__mp_main__"])
     if buffers is not None:
         buffers.clear()
     file = io.BytesIO()

@@ -1,0 +1,87 @@
+"""The integration tests: built wheels of all packages, one backend, real workers.
+
+nox -s "integration(local)"
+pytest tests-integration --backend local        # in an environment that has the wheels
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services_core import ServiceBase, get_services
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent
+
+# Workers import what tests run in them from here.
+sys.path.insert(0, str(HERE))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", default="local", help="which backend the services run on")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse to test the source tree: what users install is what is tested."""
+    for project in sorted(REPOSITORY.glob("packages/*/pyproject.toml")):
+        name = tomllib.loads(project.read_text())["project"]["name"].replace("-", "_")
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            if name == f"services_{session.config.getoption('backend')}":
+                raise
+            continue  # another backend's package: not installed for this one
+        if "site-packages" not in Path(str(module.__file__)).parts:
+            raise pytest.UsageError(
+                f"{name} was imported from {module.__file__}: install the built wheels"
+            )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skip that nobody has written down fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+    lines = (HERE / "allowed_skips.txt").read_text().splitlines()
+    allowed = {line.split("  ")[0] for line in lines if line and not line.startswith("#")}
+    for report in reporter.stats.get("skipped", []):
+        if report.nodeid not in allowed:
+            reporter.write_line(f"skipped, and not in allowed_skips.txt: {report.nodeid}", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def backend(request: pytest.FixtureRequest) -> str:
+    """Name of the backend under test."""
+    return str(request.config.getoption("backend"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def started_backend(backend: str) -> Iterator[None]:
+    """Ray, once for the whole run, where it is the backend."""
+    if backend != "ray":
+        yield
+        return
+    import ray
+
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    left = ray.util.list_named_actors(all_namespaces=True)
+    ray.shutdown()
+    assert not left, f"named actors are left: {left}"
+
+
+@pytest.fixture
+def services(backend: str) -> Iterator[ServiceBase]:
+    """An empty registry, ended after the test."""
+    with get_services(backend=backend, namespace="integration") as opened:
+        yield opened
