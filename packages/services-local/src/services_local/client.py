@@ -1,7 +1,7 @@
 """A caller's end: `LocalConnection`, its sockets, and what it makes of a dead service.
 
-handle.method()          an idle socket of the pool, this thread writes and reads: two messages
-handle.method.submit()   one socket for all, whose thread resolves the futures by request id
+    handle.method()          an idle socket of the pool, this thread writes and reads: two messages
+    handle.method.submit()   one socket for all, whose thread resolves the futures by request id
 """
 
 from __future__ import annotations

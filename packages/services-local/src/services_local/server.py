@@ -1,9 +1,9 @@
 """The process of one service: constructs it, listens, and answers until it is told to end.
 
-main thread       constructs the object, then waits for the end
-accept thread     lets callers in, one thread each
-caller threads    read frames; run CALLs themselves, hand SUBMITs to the host's threads
-lease-watch       ends the namespace when nobody has it open any more
+    main thread       constructs the object, then waits for the end
+    accept thread     lets callers in, one thread each
+    caller threads    read frames; run CALLs themselves, hand SUBMITs to the host's threads
+    lease-watch       ends the namespace when nobody has it open any more
 """
 
 from __future__ import annotations
