@@ -1,1 +1,65 @@
-"""Chat environments whose code blocks run: parsing of replies, PythonInterpreter and ChatEnv."""
+"""Chat environments whose code blocks run: parsing of replies, PythonInterpreter and ChatEnv.
+
+Start with `ChatEnv`, a batch of chats, and append a `PythonInterpreter` to it. `parsing` finds
+programs in replies and is useful alone; `results` turns what came of them into messages.
+"""
+
+from llm_transforms.chat import ChatEnv
+from llm_transforms.errors import (
+    BatchSizeError,
+    ClosedError,
+    InvalidArgumentError,
+    InvalidMessageError,
+    NotAnExecutorError,
+    NotResetError,
+    SessionsUnavailableError,
+    TransformError,
+    TransformInUseError,
+    UnknownNameError,
+)
+from llm_transforms.interpreter import PythonInterpreter
+from llm_transforms.messages import Message
+from llm_transforms.parsing import (
+    CODE_FORMATS,
+    CodeBlock,
+    CodeFormat,
+    MarkdownFences,
+    TextFormat,
+    code_format,
+)
+from llm_transforms.results import (
+    RESULT_FORMATTERS,
+    CodeBlockResults,
+    Outcome,
+    ResultFormatter,
+    result_formatter,
+)
+from llm_transforms.transform import Transform
+
+__all__ = [
+    "CODE_FORMATS",
+    "RESULT_FORMATTERS",
+    "BatchSizeError",
+    "ChatEnv",
+    "ClosedError",
+    "CodeBlock",
+    "CodeBlockResults",
+    "CodeFormat",
+    "InvalidArgumentError",
+    "InvalidMessageError",
+    "MarkdownFences",
+    "Message",
+    "NotAnExecutorError",
+    "NotResetError",
+    "Outcome",
+    "PythonInterpreter",
+    "ResultFormatter",
+    "SessionsUnavailableError",
+    "TextFormat",
+    "Transform",
+    "TransformError",
+    "TransformInUseError",
+    "UnknownNameError",
+    "code_format",
+    "result_formatter",
+]

@@ -1,0 +1,164 @@
+"""What this package raises. A program that fails is a message to the model, not an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+# The longest excerpt of a bad value in a message (characters).
+_EXCERPT = 120
+
+
+class TransformError(Exception):
+    """Base of all errors of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls __init__ with the message alone; these build their message from facts.
+        return _restore, (type(self), self.args, self.__dict__.copy())
+
+
+class InvalidMessageError(TransformError, TypeError):
+    """Something that should be text or a chat message is neither.
+
+    Attributes:
+        where: What it was given as ("replies[3]").
+        value: What was given.
+        expected: What is taken there.
+    """
+
+    def __init__(self, where: str, value: object, expected: str) -> None:
+        self.where = where
+        self.value = value
+        self.expected = expected
+        super().__init__(f"{where} must be {expected}, not {_excerpt(value)}")
+
+
+class BatchSizeError(TransformError, ValueError):
+    """A number of prompts or replies that is not the number of environments.
+
+    Attributes:
+        what: What was counted ("replies").
+        given: How many there were.
+        expected: How many environments there are.
+    """
+
+    def __init__(self, what: str, given: int, expected: int) -> None:
+        self.what = what
+        self.given = given
+        self.expected = expected
+        super().__init__(
+            f"{given} {what} for {expected} environments: give one for each, in their order "
+            "(None in place of a reply lets that environment sit out)"
+        )
+
+
+class InvalidArgumentError(TransformError, ValueError):
+    """An argument has a value that can't be used.
+
+    Attributes:
+        parameter: Name of the parameter.
+        value: What was given.
+        expected: What it takes.
+    """
+
+    def __init__(self, parameter: str, value: object, expected: str) -> None:
+        self.parameter = parameter
+        self.value = value
+        self.expected = expected
+        super().__init__(f"{parameter} must be {expected}, not {_excerpt(value)}")
+
+
+class UnknownNameError(TransformError, ValueError):
+    """A code format or result formatter was asked for by a name that there isn't.
+
+    Attributes:
+        what: What was asked for ("code format").
+        name: The name.
+        available: The names that there are.
+    """
+
+    def __init__(self, what: str, name: object, available: Iterable[str]) -> None:
+        self.what = what
+        self.name = name
+        self.available = sorted(available)
+        super().__init__(
+            f"unknown {what} {name!r}; there: {', '.join(self.available)}. An object of one's own "
+            "is taken as well"
+        )
+
+
+class SessionsUnavailableError(TransformError, ValueError):
+    """State was asked of a shared service, whose programs each start afresh."""
+
+    def __init__(self, service_name: str) -> None:
+        self.service_name = service_name
+        super().__init__(
+            f"persistent=True with the shared service {service_name!r} needs sessions, which the "
+            "executor doesn't have in this version. Either services=None with persistent=True (a "
+            "process for each environment), or the service with persistent=False"
+        )
+
+
+class NotAnExecutorError(TransformError, TypeError):
+    """The service that was found under the name can't execute batches of programs.
+
+    Attributes:
+        service_name: Its name.
+        namespace: Its namespace.
+    """
+
+    def __init__(self, service_name: str, namespace: str) -> None:
+        self.service_name = service_name
+        self.namespace = namespace
+        super().__init__(
+            f"service {service_name!r} in namespace {namespace!r} has no method execute_batch: "
+            "register python_executor.PythonExecutorService, or a class with that method"
+        )
+
+
+class TransformInUseError(TransformError, RuntimeError):
+    """A transform was appended that already belongs to an environment."""
+
+    def __init__(self, transform: object) -> None:
+        self.transform = transform
+        super().__init__(
+            f"{transform!r} already belongs to an environment, whose state it holds: append its "
+            "clone()"
+        )
+
+
+class NotResetError(TransformError, RuntimeError):
+    """An environment was stepped or read before it had a chat.
+
+    Attributes:
+        environments: Numbers of the environments without one.
+    """
+
+    def __init__(self, environments: Iterable[int]) -> None:
+        self.environments = list(environments)
+        super().__init__(
+            f"{len(self.environments)} environments have no chat yet (the first: "
+            f"{self.environments[0]}): call reset(prompts) before step(replies)"
+        )
+
+
+class ClosedError(TransformError, RuntimeError):
+    """An environment or a transform was used after its close()."""
+
+    def __init__(self, what: object) -> None:
+        self.what = what
+        super().__init__(f"{what!r} is closed: make a new one")
+
+
+def _restore(
+    cls: type[TransformError], args: tuple[Any, ...], state: dict[str, Any]
+) -> TransformError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _excerpt(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}..."

@@ -1,0 +1,58 @@
+"""Where a Python program is inside a triple-quoted string, line by line."""
+
+from __future__ import annotations
+
+import re
+
+# Anything up to what opens a string or a comment; strings on one line are passed over whole. An
+# unfinished one ends with its line, as the compiler would say too.
+_OUTSIDE = re.compile(
+    r"""
+    [^'"\#]++
+    | \#.*+
+    | (?P<open>\"\"\"|''')
+    | "(?:[^"\\]|\\.)*+"?
+    | '(?:[^'\\]|\\.)*+'?
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_INSIDE = {
+    '"""': re.compile(r'(?:[^"\\]++|\\(?:.|\Z)|"(?!""))*+"""', re.DOTALL),
+    "'''": re.compile(r"(?:[^'\\]++|\\(?:.|\Z)|'(?!''))*+'''", re.DOTALL),
+}
+
+
+class Strings:
+    """Tells after each line of a program whether a triple-quoted string is still open.
+
+    Args:
+        inside: The delimiter of a string that is open at the start, or None.
+
+    Example:
+        >>> strings = Strings()
+        >>> strings.feed("text = '''first")
+        >>> strings.inside
+        "'''"
+    """
+
+    __slots__ = ("inside",)
+
+    def __init__(self, inside: str | None = None) -> None:
+        self.inside = inside
+
+    def feed(self, line: str) -> None:
+        """Read the next line of the program, given without its line end."""
+        position = 0
+        while position < len(line):
+            if self.inside is not None:
+                end = _INSIDE[self.inside].match(line, position)
+                if end is None:
+                    return
+                self.inside = None
+                position = end.end()
+                continue
+            token = _OUTSIDE.match(line, position)
+            if token is None:  # can't be: the alternatives cover every character
+                return
+            self.inside = token["open"]
+            position = token.end()

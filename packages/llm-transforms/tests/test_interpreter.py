@@ -1,0 +1,358 @@
+"""Programs in replies are run and answered, in each of the three modes."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llm_transforms import (
+    ChatEnv,
+    ClosedError,
+    CodeBlock,
+    InvalidArgumentError,
+    MarkdownFences,
+    Message,
+    NotAnExecutorError,
+    PythonInterpreter,
+    SessionsUnavailableError,
+    UnknownNameError,
+)
+from python_executor import Execution, ExecutionResult, PythonExecutorService
+from services_core import (
+    ServiceBase,
+    ServiceDiedError,
+    ServiceNotFoundError,
+    UnknownBackendError,
+    get_services,
+)
+
+
+def python(*programs: str) -> str:
+    return "\n".join(f"```python\n{program}\n```" for program in programs)
+
+
+def done(number: int, printed: str) -> str:
+    return f"Code block {number} executed successfully:\n{printed}\n"
+
+
+def answers(env: ChatEnv, replies: list[str | None]) -> list[list[str]]:
+    """What the tool says to each reply."""
+    before = [len(chat) for chat in env.chats]
+    chats = env.step(replies)
+    new = [
+        chat[size + (reply is not None) :]
+        for chat, size, reply in zip(chats, before, replies, strict=True)
+    ]
+    assert {message["role"] for each in new for message in each} <= {"tool"}
+    return [[message["content"] for message in each] for each in new]
+
+
+def make_env(size: int, **options: Any) -> ChatEnv:
+    env = ChatEnv(size).append_transform(PythonInterpreter(**options))
+    env.reset(["go"] * size)
+    return env
+
+
+class Counting:
+    """A real executor that counts the calls to it."""
+
+    def __init__(self) -> None:
+        self.executor = PythonExecutorService(pool_size=4, timeout=20.0)
+        self.calls: list[str] = []
+        self.batches: list[list[Execution]] = []
+
+    def execute(self, code: str) -> ExecutionResult:
+        self.calls.append("execute")
+        return self.executor.execute(code)
+
+    def execute_batch(self, executions: list[Execution]) -> list[ExecutionResult]:
+        self.calls.append("execute_batch")
+        self.batches.append(executions)
+        return self.executor.execute_batch(executions)
+
+    def seen(self) -> tuple[list[str], list[list[Execution]]]:
+        return self.calls, self.batches
+
+    def close(self) -> None:
+        self.executor.close()
+
+
+@pytest.fixture
+def counted(services: ServiceBase) -> ServiceBase:
+    services.register("python_executor", Counting)
+    return services
+
+
+@pytest.fixture(params=["fresh", "persistent", "service"])
+def options(request: pytest.FixtureRequest, services: ServiceBase) -> dict[str, Any]:
+    """The arguments of each mode."""
+    if request.param == "service":
+        services.register("python_executor", PythonExecutorService, pool_size=4)
+        return {"services": services}
+    return {"persistent": request.param == "persistent"}
+
+
+# -- what is true in every mode --------------------------------------------------------------------
+
+
+def test_a_batch_is_answered_reply_by_reply(options: dict[str, Any]) -> None:
+    with make_env(4, timeout=20.0, **options) as env:
+        assert answers(
+            env, [python("print('a')"), "no code", None, python("print('b')", "print('c')")]
+        ) == [
+            [done(1, "a")],
+            [],
+            [],
+            [
+                done(1, "b"),
+                done(2, "c"),
+            ],
+        ]
+        assert answers(env, ["thanks"] * 4) == [[], [], [], []]
+
+
+def test_every_failure_reaches_the_model(options: dict[str, Any]) -> None:
+    with make_env(5, timeout=1.0, **options) as env:
+        told = answers(
+            env,
+            [
+                python("1 / 0"),
+                python("while True: pass"),
+                python("import os; os._exit(3)"),
+                python("print('\0')"),
+                python("x = = 1", "print('still here')"),
+            ],
+        )
+    assert told[0][0].endswith("ZeroDivisionError: division by zero\n")
+    assert "TimeoutError" in told[1][0]
+    assert "ProcessCrashedError" in told[2][0]
+    assert "NUL" in told[3][0]
+    assert "SyntaxError" in told[4][0]
+    assert told[4][1].endswith("still here\n")
+
+
+def test_names_of_one_environment_are_never_seen_by_another(options: dict[str, Any]) -> None:
+    with make_env(2, timeout=20.0, **options) as env:
+        answers(env, [python("secret = 1"), None])
+        told = answers(env, [None, python("print(secret)")])
+    assert "NameError" in told[1][0]
+
+
+def test_only_what_the_assistant_wrote_is_executed(options: dict[str, Any]) -> None:
+    printing = "print('`' * 3 + 'python\\nprint(\"twice\")\\n' + '`' * 3)"
+    with PythonInterpreter(timeout=20.0, **options) as first:
+        env = ChatEnv(1, system_prompt=python("print('system')")).append_transform(first)
+        env = env.append_transform(PythonInterpreter(timeout=20.0, **options))
+        env.reset([python("print('user')")])
+        told = answers(env, [python(printing)])
+        # Both answered the reply; neither answered the other's answer.
+        assert told == [["Code block 1 executed successfully:\n" + _fence("twice")] * 2]
+        assert answers(env, ["that is it"]) == [[]]
+        env.close()
+
+
+def _fence(word: str) -> str:
+    return f'```python\nprint("{word}")\n```\n'
+
+
+def test_a_clone_has_the_settings_and_nothing_else(options: dict[str, Any]) -> None:
+    interpreter = PythonInterpreter(tool_name="ipython", timeout=20.0, **options)
+    clone = interpreter.clone()
+    interpreter.close()
+    assert repr(clone) == repr(interpreter)
+    with ChatEnv(1).append_transform(clone) as env:
+        env.reset(["go"])
+        assert env.step([python("print(1)")])[0][-1]["role"] == "ipython"
+
+
+def test_it_pickles_without_its_processes(options: dict[str, Any]) -> None:
+    with make_env(1, timeout=20.0, **options) as env:
+        answers(env, [python("x = 1")])
+        again = pickle.loads(pickle.dumps(env.transforms[0]))
+        assert repr(again) == repr(env.transforms[0])
+        with ChatEnv(1).append_transform(again) as other:
+            other.reset(["go"])
+            assert "NameError" in answers(other, [python("print(x)")])[0][0]
+
+
+def test_after_close_it_says_so(options: dict[str, Any]) -> None:
+    interpreter = PythonInterpreter(**options)
+    interpreter.close()
+    interpreter.close()
+    with pytest.raises(ClosedError, match="PythonInterpreter"):
+        interpreter.step([[]], [{"role": "assistant", "content": python("1")}])
+
+
+# -- a shared service ------------------------------------------------------------------------------
+
+
+def test_a_batch_of_environments_is_one_call(counted: ServiceBase) -> None:
+    replies: list[str | None] = [python(f"print({i})", f"print(-{i})") for i in range(100)]
+    replies += ["no code"] * 28
+    with make_env(128, services=counted, timeout=5.0) as env:
+        told = answers(env, replies)
+        assert answers(env, replies) == told
+        assert answers(env, ["no code at all"] * 128) == [[]] * 128
+    calls, batches = counted["python_executor"].seen()
+    assert calls == ["execute_batch", "execute_batch"]
+    assert [len(batch) for batch in batches] == [200, 200]
+    assert {execution.timeout for execution in batches[0]} == {5.0}
+    assert told[7] == [
+        done(1, "7"),
+        done(2, "-7"),
+    ]
+    assert told[100:] == [[]] * 28
+
+
+def test_what_cannot_be_run_is_answered_without_the_service(counted: ServiceBase) -> None:
+    class Tool:
+        name = "tool"
+
+        def blocks(self, message: Any) -> list[CodeBlock]:
+            return [
+                CodeBlock("", 0, 0, problem="the call has no closing brace"),
+                CodeBlock("print(1)", 0, 0),
+            ]
+
+    with make_env(1, services=counted, code_format=Tool()) as env:
+        told = answers(env, ["x"])
+    assert told[0][0] == "Code block 1 failed:\nRejectedError: the call has no closing brace\n"
+    assert told[0][1] == done(2, "1")
+    assert [len(batch) for batch in counted["python_executor"].seen()[1]] == [1]
+
+
+def test_a_service_is_found_by_backend_namespace_and_name(services: ServiceBase) -> None:
+    services.register("fast", PythonExecutorService, pool_size=1)
+    options = {"services": "inline", "namespace": services.namespace, "service_name": "fast"}
+    with make_env(1, **options) as env:
+        assert answers(env, [python("print(1)")]) == [[done(1, "1")]]
+    assert services.list() == ["fast"]
+
+
+def test_the_namespace_is_services_if_none_is_given() -> None:
+    with get_services("inline") as services:
+        services.register("python_executor", PythonExecutorService, pool_size=1)
+        with make_env(1, services="inline") as env:
+            assert len(answers(env, [python("1")])[0]) == 1
+
+
+def test_a_service_that_died_is_an_error_and_no_message(services: ServiceBase) -> None:
+    services.register("python_executor", PythonExecutorService, pool_size=1)
+    with make_env(1, services=services) as env:
+        services.reset()
+        with pytest.raises(ServiceDiedError):
+            env.step([python("print(1)")])
+        assert len(env.chats[0]) == 1
+
+
+def test_an_unknown_backend_fails_at_once() -> None:
+    with pytest.raises(UnknownBackendError, match="unknown backend 'cloud'"):
+        PythonInterpreter(services="cloud")
+
+
+def test_an_unknown_service_fails_at_once(services: ServiceBase) -> None:
+    services.register("tokenizer", dict)
+    with pytest.raises(ServiceNotFoundError, match=r"python_executor.*there: 'tokenizer'"):
+        PythonInterpreter(services=services)
+    with pytest.raises(ServiceNotFoundError, match="'python_executor'"):
+        PythonInterpreter(services="inline", namespace="test-nobody")
+
+
+def test_a_service_that_is_no_executor_fails_at_once(services: ServiceBase) -> None:
+    services.register("python_executor", dict)
+    with pytest.raises(NotAnExecutorError, match="execute_batch"):
+        PythonInterpreter(services=services)
+
+
+def test_names_that_last_need_sessions_on_a_service(counted: ServiceBase) -> None:
+    with pytest.raises(SessionsUnavailableError, match=r"sessions.*services=None"):
+        PythonInterpreter(services=counted, persistent=True)
+
+
+def test_a_registry_brings_its_namespace(counted: ServiceBase) -> None:
+    PythonInterpreter(services=counted, namespace=counted.namespace).close()
+    with pytest.raises(InvalidArgumentError, match="namespace"):
+        PythonInterpreter(services=counted, namespace="other")
+
+
+def test_services_are_a_name_or_a_registry_or_nothing() -> None:
+    with pytest.raises(InvalidArgumentError, match="services must be"):
+        PythonInterpreter(services=3)  # type: ignore[arg-type]
+
+
+# -- processes of its own --------------------------------------------------------------------------
+
+
+def test_names_last_until_the_environment_is_reset() -> None:
+    with make_env(3, persistent=True, timeout=20.0) as env:
+        answers(env, [python(f"x = {i}") for i in range(3)])
+        assert answers(env, [python("print(x)")] * 3) == [[done(1, str(i))] for i in range(3)]
+        env.reset(["again"], environments=[1])
+        told = answers(env, [python("print(x)")] * 3)
+    assert told[0] == [done(1, "0")]
+    assert "NameError" in told[1][0]
+    assert told[2] == [done(1, "2")]
+
+
+def test_blocks_of_one_reply_run_in_their_order_when_names_last() -> None:
+    with make_env(1, persistent=True, timeout=20.0) as env:
+        told = answers(env, [python("x = 1", "x += 1", "print(x)")])
+    assert told[0][2] == done(3, "2")
+
+
+def test_an_environment_that_runs_no_code_has_no_process(
+    children: Callable[[], set[int]],
+) -> None:
+    before = len(children())
+    with make_env(8, persistent=True, timeout=20.0) as env:
+        assert len(children()) == before
+        answers(env, [python("1"), *["no code"] * 7])
+        assert len(children()) == before + 1
+
+
+def test_an_interpreter_that_ended_is_replaced_and_the_model_is_told() -> None:
+    with make_env(1, persistent=True, timeout=20.0) as env:
+        answers(env, [python("x = 1")])
+        answers(env, [python("import os; os._exit(1)")])
+        (told,) = answers(env, [python("print(1)")])
+    assert "Names of earlier blocks are gone." in told[0]
+
+
+def test_without_persistence_each_block_starts_afresh() -> None:
+    with make_env(1, timeout=20.0) as env:
+        told = answers(env, [python("x = 1", "print(x)")])
+    assert "NameError" in told[0][1]
+
+
+# -- the rest --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan"), "1", True])
+def test_a_timeout_is_a_positive_number(timeout: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="timeout must be"):
+        PythonInterpreter(timeout=timeout)
+
+
+def test_a_role_cannot_be_empty() -> None:
+    with pytest.raises(InvalidArgumentError, match="tool_name"):
+        PythonInterpreter(tool_name="")
+
+
+def test_formats_are_chosen_by_name() -> None:
+    with pytest.raises(UnknownNameError, match="code format 'xml'"):
+        PythonInterpreter(code_format="xml")
+    with pytest.raises(UnknownNameError, match="result formatter 'xml'"):
+        PythonInterpreter(results="xml")
+
+
+def test_a_format_with_options_is_taken_and_pickles() -> None:
+    interpreter = PythonInterpreter(code_format=MarkdownFences(bare=True), timeout=20.0)
+    with pickle.loads(pickle.dumps(interpreter)) as again:
+        reply: Message = {"role": "assistant", "content": "```\nprint(1)\n```"}
+        assert len(again.step([[]], [reply])[0]) == 1
+
+
+def test_its_repr_says_what_was_chosen() -> None:
+    assert repr(PythonInterpreter()) == "PythonInterpreter()"
+    assert repr(PythonInterpreter(timeout=5.0)) == "PythonInterpreter(timeout=5.0)"
