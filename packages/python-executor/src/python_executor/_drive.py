@@ -172,7 +172,8 @@ def retry(pool: Pool, unstarted: Run, job: Job, attempt: int) -> Run:
     if attempt >= ATTEMPTS:
         raise ForkServerError(
             f"a program did not begin in {attempt} attempts. "
-            f"Its interpreter printed: {unstarted.err.text() or 'nothing'}"
+            f"Its interpreter printed: {unstarted.err.text() or 'nothing'}. "
+            f"The servers printed: {pool.server.printed() if pool.server else 'nothing'}"
         )
     pool.revive(unstarted.slot, thoroughly=attempt > 1)
     return _start(pool, unstarted.slot, job)

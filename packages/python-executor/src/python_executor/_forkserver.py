@@ -79,14 +79,15 @@ class ForkServer:
             message = _messages.receive(self._sock)
         except EOFError as error:
             raise ForkServerError(
-                f"{self._name} ended at once. It printed: {self._printed()}"
+                f"{self._name} ended at once. It printed: {self.printed()}"
             ) from error
         if isinstance(message, _messages.Failed):
             raise ForkServerError(f"an import failed there.\n{message.reason}")
         assert isinstance(message, _messages.Ready)
         return message
 
-    def _printed(self) -> str:
+    def printed(self) -> str:
+        """Return the end of what it and the slot servers wrote to stderr, for an error message."""
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - _STDERR_TAIL))
         return self._stderr.read().decode(errors="replace").strip() or "nothing"

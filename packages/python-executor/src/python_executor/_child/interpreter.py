@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 
 from . import frames, linux
 from .program import Program, finish, flush
+from .wakeup import set_handler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .slot import SlotServer
 
 # A program may patch ``builtins``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
@@ -29,14 +32,14 @@ class Interpreter:
     """What a slot server's child is for.
 
     Args:
-        server: pid of the slot server, whose death ends this process.
+        server: the slot server. It is kept: freeing what the fork inherited would copy its pages.
         descriptors: control socket, write ends of the pipes for stdout and stderr.
         directory: to be made; working directory, HOME and TMPDIR.
         highest: no other open descriptor has a greater number.
     """
 
     def __init__(
-        self, server: int, descriptors: Sequence[int], directory: str, highest: int
+        self, server: SlotServer, descriptors: Sequence[int], directory: str, highest: int
     ) -> None:
         self._server = server
         self._highest = highest
@@ -70,8 +73,8 @@ class Interpreter:
     def _leave_the_server(self) -> None:
         """Take the program's descriptors and signals; close everything that was the server's."""
         os.setsid()
-        linux.die_with_parent(self._server, signal.SIGKILL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        linux.die_with_parent(self._server.pid, signal.SIGKILL)
+        set_handler(signal.SIGINT, signal.default_int_handler)
         control, out, err = self._descriptors
         os.dup2(out, 1)
         os.dup2(err, 2)

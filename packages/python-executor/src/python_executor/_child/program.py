@@ -11,7 +11,6 @@ import io
 import linecache
 import os
 import sys
-import threading
 import traceback
 from contextlib import suppress
 from types import ModuleType, TracebackType
@@ -184,9 +183,12 @@ def finish() -> None:
 
     What goes wrong here is printed, as at a script's end, and doesn't change the outcome.
     """
-    for step in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]  # noqa: SLF001
+    # Not imported before a program does: its hook after a fork touches a hundred pages.
+    threading = sys.modules.get("threading")
+    for step in (getattr(threading, "_shutdown", None), atexit._run_exitfuncs):  # noqa: SLF001
         try:
-            step()
+            if step is not None:
+                step()
         except BaseException:  # noqa: BLE001
             _complain()
     flush()

@@ -138,7 +138,7 @@ class RootServer:
             linux.adopt_orphans()
             self._wakeup.close()
             self._control.close()
-            return SlotServer(socket.socket(fileno=descriptor), directory, self._highest)
+            return SlotServer(self, socket.socket(fileno=descriptor), directory, self._highest)
         os.close(descriptor)
         self._slots[slot] = pid
         return None

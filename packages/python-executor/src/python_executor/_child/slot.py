@@ -23,13 +23,16 @@ class SlotServer:
     others.
 
     Args:
+        root: kept as it is: freeing what the fork inherited would copy its pages.
         control: socket to the host; its end means that the host is gone.
         directory: this slot's own. Each interpreter gets a fresh directory in it.
         highest: the greatest descriptor that the root has open.
     """
 
-    def __init__(self, control: socket.socket, directory: str, highest: int) -> None:
+    def __init__(self, root: object, control: socket.socket, directory: str, highest: int) -> None:
+        self.pid = os.getpid()
         self._control = control
+        self._root = root
         self._highest = highest
         self._directory = directory
         self._generation = 0
@@ -58,17 +61,16 @@ class SlotServer:
         """End what runs, then fork the next interpreter; the child gets it as the result."""
         self._clear()
         self._generation = generation
-        server = os.getpid()
         pid = tree.fork()
         if pid == 0:
             self._wakeup.close()
-            return Interpreter(server, descriptors, self._home(), self._highest)
+            return Interpreter(self, descriptors, self._home(), self._highest)
         for descriptor in descriptors:
             os.close(descriptor)
         self._child = pid
         messages.send(
             self._control,
-            {"kind": "forked", "generation": generation, "pid": pid, "server": server},
+            {"kind": "forked", "generation": generation, "pid": pid, "server": self.pid},
         )
         return None
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
+
+# ``signal.signal`` looks its arguments and its result up in enums. In every child of a fork that
+# would copy some ninety pages.
+set_handler: Callable[[int, Any], object] = _signal.signal
 
 
 class Wakeup:
@@ -44,7 +51,7 @@ class Wakeup:
     def close(self) -> None:
         """Restore the signals' default actions and close the pipe, in a child that won't serve."""
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        set_handler(signal.SIGCHLD, _signal.SIG_DFL)
+        set_handler(signal.SIGTERM, _signal.SIG_DFL)
         os.close(self._read)
         os.close(self._write)
