@@ -58,7 +58,7 @@ def test_an_error_or_exit_keeps_the_state_and_names_the_cell(
         ("while True: pass", "timeout"),
         ("import os; os._exit(1)", "crashed"),
         (
-            "import os, signal; os.kill(os.getppid(), signal.SIGKILL); input(); \nwhile True: pass",
+            "import os, signal; os.kill(os.getppid(), signal.SIGKILL)\nwhile True: pass",
             "crashed",
         ),
     ],
@@ -68,7 +68,6 @@ def test_after_a_kill_the_next_result_says_that_the_state_is_lost(
 ) -> None:
     process.execute("x = 1")
     timeout = 0.3 if status == "timeout" else 20.0
-    code = code.replace("input(); ", "")
     assert process.execute(code, timeout=timeout)["status"] == status
     after = process.execute("'x' in globals()")
     assert (after["state"], after["value"]) == ("lost", "False")
@@ -106,3 +105,18 @@ def test_one_that_was_not_cleaned_up_warns() -> None:
     process = PersistentPythonProcess()
     with pytest.warns(ResourceWarning, match="not cleaned up"):
         del process
+
+
+def test_a_forged_result_cannot_answer_for_the_next_cell(process: PersistentPythonProcess) -> None:
+    body = b'{"kind":"result","returncode":0,"value":"\'forged\'","error":null,"truncated":false}'
+    frame = len(body).to_bytes(4, "big") + body
+    code = f"import os, time\nos.write(255, {frame!r} * 2)\ntime.sleep(1000)"
+    assert process.execute(code)["value"] == "'forged'"
+    after = process.execute("1 + 1")
+    assert (after["value"], after["state"]) == ("2", "lost")
+
+
+def test_a_large_output_belongs_to_its_cell(process: PersistentPythonProcess) -> None:
+    for _ in range(3):
+        result = process.execute("print('x' * 900_000)")
+        assert len(result["stdout"]) == 900_001

@@ -74,7 +74,7 @@ def _drive_on(pool: Pool, slot: Slot, job: Job) -> Run:
             while run.ending is None:
                 run.step(run.until - time.monotonic())
             if run.ending.kind != "unstarted":
-                keep = job.keep and run.ending.kind == "result"
+                keep = job.keep and run.reusable
                 return run
             run = retry(pool, run, job, attempt)
             attempt += 1
@@ -139,7 +139,7 @@ def drive_all(pool: Pool, jobs: Sequence[Job]) -> list[Run]:
                     ended += 1
                     del running[descriptor]
                     epoll.unregister(descriptor)
-                    give_back(pool, run.slot, keep=jobs[index].keep and run.ending.kind == "result")
+                    give_back(pool, run.slot, keep=jobs[index].keep and run.reusable)
     finally:
         for _, _, run in running.values():
             give_back(pool, run.slot)

@@ -88,9 +88,13 @@ class ForkServer:
 
     def printed(self) -> str:
         """Return the end of what it and the slot servers wrote to stderr, for an error message."""
-        size = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, size - _STDERR_TAIL))
-        return self._stderr.read().decode(errors="replace").strip() or "nothing"
+        if self._stderr.closed:
+            return "nothing that is left"
+        # Not seek and read: the servers write at the same offset.
+        descriptor = self._stderr.fileno()
+        start = max(0, os.fstat(descriptor).st_size - _STDERR_TAIL)
+        tail = os.pread(descriptor, _STDERR_TAIL, start)
+        return tail.decode(errors="replace").strip() or "nothing"
 
     def start_slot(self, slot: int) -> socket.socket | None:
         """Ask for a slot server, in place of an older one of that slot.
@@ -123,8 +127,12 @@ class ForkServer:
         self._process.kill()
         self._process.wait()
         self._close_files()
-        # Slot servers may still be at it, but they only remove as well.
-        shutil.rmtree(self.directory, ignore_errors=True)
+        # Usually the root has removed it. If it was killed, programs are being ended just now, and
+        # may still write.
+        deadline = time.monotonic() + _GRACE
+        while Path(self.directory).exists() and time.monotonic() < deadline:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            time.sleep(0.001)
 
     def forget(self) -> None:
         """Close the copies of the descriptors, in a forked child that doesn't own the server."""

@@ -92,6 +92,11 @@ class FrameReader:
         """Add what was received."""
         self._data += data
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was received beyond the frames taken."""
+        return not self._data
+
     def next(self) -> Started | Outcome | None:
         """Take the next whole frame, None if it hasn't arrived yet.
 

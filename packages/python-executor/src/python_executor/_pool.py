@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
@@ -174,7 +175,8 @@ class Pool:
     def _forget(self) -> None:
         """Close what a forked child inherited; the servers wait for the end of their sockets."""
         for descriptor in self.queue.descriptors():
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # another thread was closing it at the fork
+                os.close(descriptor)
         for slot in self.slots:
             slot.forget()
         os.close(self.closing)

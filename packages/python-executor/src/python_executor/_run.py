@@ -117,6 +117,12 @@ class Run:
         self._send()
 
     @property
+    def reusable(self) -> bool:
+        """Whether the interpreter can take another program: it sent a result and nothing else."""
+        result = self.ending is not None and self.ending.kind == "result"
+        return result and self._unsent is None and self._reader.empty
+
+    @property
     def until(self) -> float:
         """When ``step`` must be called at the latest (``time.monotonic``)."""
         return self._deadline if self._watching else min(self._deadline, self._tick)
@@ -237,7 +243,7 @@ class Run:
         for descriptor in tuple(self._streams):
             # What is in the pipe now was written before the end; a process left behind may go on
             # writing.
-            self._read_stream(descriptor, self._sizes[descriptor])
+            self._read_stream(descriptor, LARGE_PIPE_SIZE)
 
     def _watch_streams(self) -> None:
         """Wake up at the next output, once."""

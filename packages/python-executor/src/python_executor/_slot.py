@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -165,7 +166,8 @@ class Slot:
             self.sock.close()
         for ends in (self.ends, *(self._next or ())):
             if ends is not None:
-                ends.close()
+                with contextlib.suppress(OSError):  # another thread was closing them at the fork
+                    ends.close()
         self.epoll.close()
 
     def close(self) -> None:
