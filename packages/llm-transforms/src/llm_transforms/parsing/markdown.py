@@ -29,7 +29,7 @@ class MarkdownFences(TextFormat):
     Unless `strict`, it also reads what models mean:
 
     - Fences in pairs inside a triple-quoted string don't end the block around them.
-    - Special tokens and tags may stick to a fence: "```<|im_end|>" ends a block.
+    - Special tokens and tags may stick to a fence: three backticks and `<|im_end|>` end a block.
     - A fence with a language counts at any indentation.
     - Code that is indented less than its fence belongs to it, and then keeps its indentation.
 
