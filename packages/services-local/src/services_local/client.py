@@ -2,6 +2,8 @@
 
     handle.method()          an idle socket of the pool, this thread writes and reads: two messages
     handle.method.submit()   one socket for all, whose thread resolves the futures by request id
+
+A forked child starts with sockets of its own.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
     accept thread     lets callers in, one thread each
     caller threads    read frames; run CALLs themselves, hand SUBMITs to the host's threads
     lease-watch       ends the namespace when nobody has it open any more
+
+Each call takes its turn in `services_core.hosting.ServiceHost`.
 """
 
 from __future__ import annotations
