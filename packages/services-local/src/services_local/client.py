@@ -1,5 +1,7 @@
 """A caller's end: `LocalConnection`, its sockets, and what it makes of a dead service.
 
+A call goes one of two ways::
+
     handle.method()          an idle socket of the pool, this thread writes and reads: two messages
     handle.method.submit()   one socket for all, whose thread resolves the futures by request id
 

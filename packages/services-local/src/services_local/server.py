@@ -1,5 +1,7 @@
 """The process of one service: constructs it, listens, and answers until it is told to end.
 
+Its threads::
+
     main thread       constructs the object, then waits for the end
     accept thread     lets callers in, one thread each
     caller threads    read frames; run CALLs themselves, hand SUBMITs to the host's threads
