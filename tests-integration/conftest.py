@@ -59,6 +59,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test the time that starting a Ray takes on a busy machine."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(150))
+
+
 @pytest.fixture(scope="session")
 def backend(request: pytest.FixtureRequest) -> str:
     """Name of the backend under test."""
@@ -85,3 +91,12 @@ def services(backend: str) -> Iterator[ServiceBase]:
     """An empty registry, ended after the test."""
     with get_services(backend=backend, namespace="integration") as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the repository; the variable SHARED_DATA names another."""
+    folder = Path(os.environ.get("SHARED_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.fail(f"{folder} is missing: set SHARED_DATA to the folder of the shared data")
+    return folder

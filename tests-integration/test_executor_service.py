@@ -52,8 +52,10 @@ def test_an_error_of_the_pool_arrives_as_its_own_type(services: ServiceBase) -> 
 
 def test_reset_leaves_no_interpreter(services: ServiceBase) -> None:
     executor = services.register("python_executor", PythonExecutorService, pool_size=4)
-    tree = descendants(executor.info()["server"])
-    assert len(tree) > 4
+    server = executor.info()["server"]
+    # The slots fork their processes ahead of time, and that may be after the service is there.
+    assert eventually(lambda: len(descendants(server)) > 4)
+    tree = descendants(server)
     services.reset()
     assert eventually(lambda: not any(map(is_running, tree)))
 

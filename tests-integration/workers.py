@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from llm_transforms import ChatEnv, PythonInterpreter
+from python_executor import Execution, ExecutionResult, PythonExecutorService
 from services_core import get_services
 
 T = TypeVar("T")
@@ -69,3 +71,35 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+class CountingExecutor(PythonExecutorService):
+    """The executor, which remembers the calls to it."""
+
+    def __init__(self, pool_size: int, timeout: float) -> None:
+        super().__init__(pool_size, timeout)
+        self._calls: list[tuple[str, int]] = []
+
+    def execute(
+        self, code: str, *, timeout: float | None = None, stdin: str | None = None
+    ) -> ExecutionResult:
+        """Execute one program, and remember it."""
+        self._calls.append(("execute", 1))
+        return super().execute(code, timeout=timeout, stdin=stdin)
+
+    def execute_batch(self, executions: Sequence[Execution | str]) -> list[ExecutionResult]:
+        """Execute programs, and remember how many."""
+        self._calls.append(("execute_batch", len(executions)))
+        return super().execute_batch(executions)
+
+    def calls(self) -> list[tuple[str, int]]:
+        """The calls so far: the method, and how many programs it was given."""
+        return self._calls
+
+
+def play_environments(interpreter: PythonInterpreter, rank: int, count: int) -> list[str]:
+    """Play one turn of environments that each print the rank and their number."""
+    with ChatEnv(count).append_transform(interpreter) as env:
+        env.reset(["Print."] * count)
+        chats = env.step([f"```python\nprint({rank}, {n})\n```" for n in range(count)])
+        return [str(chat[-1]["content"]) for chat in chats]

@@ -139,8 +139,10 @@ def open_services(backend: str) -> Iterator[ServiceBase]:
 
     ours = not ray.is_initialized()
     if ours:
-        # As many CPUs as there are; the executor asks for one of them, whatever its pool's size.
-        ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
+        # A cluster that RAY_ADDRESS names, or a Ray of our own with the CPUs that there are. The
+        # executor asks for one of them, whatever the size of its pool.
+        config: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False}
+        ray.init(log_to_driver=False, **({} if "RAY_ADDRESS" in os.environ else config))
     try:
         with get_services(backend, namespace) as services:
             yield services
@@ -284,6 +286,14 @@ def positive(text: str) -> int:
     return number
 
 
+def seconds(text: str) -> float:
+    """A positive number of seconds, from the command line."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be positive")
+    return number
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -312,7 +322,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         help="seconds that a program may run (default: 2, with --replies 10)",
     )
     parser.add_argument("--show", action="store_true", help="print the first chat at the end")
