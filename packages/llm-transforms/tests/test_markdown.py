@@ -105,6 +105,7 @@ def test_code_that_is_indented_less_than_its_fence_keeps_its_indentation() -> No
     text = "1. First:\n   ```python\nif a:\n  b\n```\ntext"
     assert codes(text) == ["if a:\n  b"]
     assert codes("  ```python\nif a:\n  b\n  ```") == ["if a:\n  b"]
+    assert codes("1. x\n   ```python\n  if a:\n\n    b\n   ```") == ["if a:\n\n  b"]
 
 
 def test_a_fence_with_a_language_counts_at_any_indentation() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from os.path import commonprefix
 
 from llm_transforms.errors import InvalidArgumentError
 from llm_transforms.parsing.blocks import CodeBlock, TextFormat
@@ -31,7 +32,8 @@ class MarkdownFences(TextFormat):
     - Fences in pairs inside a triple-quoted string don't end the block around them.
     - Special tokens and tags may stick to a fence: three backticks and `<|im_end|>` end a block.
     - A fence with a language counts at any indentation.
-    - Code that is indented less than its fence belongs to it, and then keeps its indentation.
+    - Code that is indented less than its fence belongs to it; what all its lines have in common is
+      then its indentation.
 
     Args:
         languages: Languages of the blocks to take, any case. Attributes after the language are
@@ -79,7 +81,7 @@ class MarkdownFences(TextFormat):
     def _block(self, fence: Fence) -> CodeBlock:
         as_written = fence.ragged and not self.strict and not fence.quoted
         return CodeBlock(
-            code="\n".join(fence.raw if as_written else fence.lines),
+            code="\n".join(_without_common_indent(fence.raw) if as_written else fence.lines),
             start=fence.start,
             end=fence.end,
             language=_language(fence.info),
@@ -88,6 +90,13 @@ class MarkdownFences(TextFormat):
 
     def __repr__(self) -> str:
         return f"MarkdownFences({sorted(self.languages)}, bare={self.bare}, strict={self.strict})"
+
+
+def _without_common_indent(lines: list[str]) -> list[str]:
+    """Take off the white space that all lines begin with, blank ones aside."""
+    indents = [line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip(" \t")]
+    width = len(commonprefix(indents))  # noqa: RUF071 - characters are what is wanted
+    return [line[width:] for line in lines]
 
 
 def _language(info: str) -> str:
