@@ -136,3 +136,32 @@ def test_a_service_that_looks_up_another_keeps_nothing_alive(
     services.close()
     assert eventually(lambda: not running_services())
     assert eventually(lambda: {p.name for p in runtime_dir.iterdir()} <= {"key", "mutex"})
+
+
+def test_ctrl_c_during_registration_leaves_nothing(
+    running_services: Running, tmp_path: Path
+) -> None:
+    source = f"""
+import os, signal, threading
+from services_core import get_services
+from services_core.testing.samples import Gated, wait_for_file
+
+def interrupt():
+    wait_for_file({str(tmp_path / "entered")!r})
+    os.kill(os.getpid(), signal.SIGINT)
+
+services = get_services(backend="local", namespace="lease")
+threading.Thread(target=interrupt).start()
+try:
+    services.register("gated", Gated, {str(tmp_path / "gate")!r}, {str(tmp_path / "entered")!r})
+except KeyboardInterrupt:
+    assert services.list() == []
+    services.register("gated", Gated)
+    services.shutdown()
+    print("interrupted")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "interrupted\n", done.stderr
+    assert not running_services()

@@ -73,6 +73,8 @@ PORTABLE_OPTIONS = frozenset(f.name for f in fields(ServiceOptions)) - {"native"
 def chosen_options(options: ServiceOptions) -> dict[str, Any]:
     """The options that differ from their defaults, native ones included, as `describe` shows them.
 
+    Plain values are as they were given; of anything else there is the repr.
+
     Args:
         options: Options of a service.
     """
@@ -81,7 +83,10 @@ def chosen_options(options: ServiceOptions) -> dict[str, Any]:
         for f in fields(options)
         if f.name in PORTABLE_OPTIONS and getattr(options, f.name) != f.default
     }
-    return {**portable, **options.native}
+    return {
+        name: value if isinstance(value, str | int | float | None) else repr(value)
+        for name, value in {**portable, **options.native}.items()
+    }
 
 
 def check_timeout(option: str, seconds: object) -> None:

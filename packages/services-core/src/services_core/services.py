@@ -44,7 +44,8 @@ class ServiceInfo:
         node: Host that it runs on, or None where the backend doesn't tell.
         started_at: When its constructor returned, in seconds since the epoch (UTC).
         restarts: How often it was started again, or None where the backend doesn't tell.
-        options: The options that it was registered with, those left at their default apart.
+        options: The options that it was registered with, those left at their default apart; what
+            is not a plain value as its repr.
     """
 
     name: str

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from services_core import ServiceSpec, ServiceStartError
 from services_core.remote_errors import PackedError, unpack_error
@@ -81,7 +82,6 @@ def launch(
         path=sys.path,
         spec=wire.dumps(spec),
     )
-    give_up = time.monotonic() + spec.options.start_timeout
     log = runtime.service(namespace, spec.name).log
     order_read, order_write = os.pipe()
     status_read, status_write = os.pipe()
@@ -104,14 +104,33 @@ def launch(
     finally:
         os.close(order_read)
         os.close(status_write)
-    reservation.note(name=spec.name, pid=process.pid)
+    try:
+        reservation.note(name=spec.name, pid=process.pid)
+        record = _wait_until_ready(process, spec, order, order_write, status_read, log)
+    except BaseException:
+        # Also at Ctrl-C: a service of which nobody was told must not come up after all.
+        process.kill()
+        process.wait()
+        raise
+    # Reap it whenever it ends, so that no zombie is left.
+    threading.Thread(target=process.wait, name=f"reap-{spec.name}", daemon=True).start()
+    return record
+
+
+def _wait_until_ready(
+    process: subprocess.Popen[bytes],
+    spec: ServiceSpec,
+    order: Launch,
+    order_write: int,
+    status_read: int,
+    log: Path,
+) -> Record:
+    give_up = time.monotonic() + spec.options.start_timeout
     # The order may be larger than a pipe, and the process may die before it has read it.
     writer = threading.Thread(target=_write, args=(order_write, pickle.dumps(order)), daemon=True)
     writer.start()
     status = _read_until(status_read, give_up)
     if status is None:
-        process.kill()
-        process.wait()
         raise ServiceStartError(
             spec.name,
             f"its constructor took longer than start_timeout={spec.options.start_timeout:g} s",
@@ -124,13 +143,10 @@ def launch(
         )
     outcome: Ready | Failed = pickle.loads(status)  # noqa: S301 - from the process started above
     if isinstance(outcome, Failed):
-        process.wait()
         error = unpack_error(outcome.error)
         raise ServiceStartError(
             spec.name, f"its constructor raised {error!r}", outcome.error.traceback
         ) from error
-    # Reap it whenever it ends, so that no zombie is left.
-    threading.Thread(target=process.wait, name=f"reap-{spec.name}", daemon=True).start()
     return outcome.record
 
 

@@ -213,7 +213,7 @@ def _start(launch: Launch, spec: ServiceSpec) -> tuple[Record, Server]:
         started_at=time.time(),
         close_timeout=spec.options.close_timeout,
         detached=spec.options.lifetime == "detached",
-        options={key: repr(value) for key, value in chosen_options(spec.options).items()},
+        options=chosen_options(spec.options),
     )
     record.write(paths.record)
     if not record.detached:

@@ -80,7 +80,7 @@ class RayService(ServiceBase):
             class_name=class_name(spec.cls),
             methods=public_methods(spec.cls),
             close_timeout=spec.options.close_timeout,
-            options={key: repr(value) for key, value in chosen_options(spec.options).items()},
+            options=chosen_options(spec.options),
         )
         try:
             # The first call that the actor serves: answered means constructed.
