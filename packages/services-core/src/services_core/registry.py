@@ -37,12 +37,9 @@ from services_core.options import (
     split_options,
 )
 from services_core.services import ServiceInfo, ServiceSpec
+from services_core.waiting import looks
 
 T = TypeVar("T")
-
-# A wait looks again after 2 ms at first, for services that are nearly there, and 50 ms at most.
-_FIRST_LOOK = 0.002
-_LAST_LOOK = 0.05
 
 # Services that reset() ends at the same time; each may take its close_timeout.
 _RESET_THREADS = 16
@@ -231,7 +228,7 @@ class ServiceBase(ABC):
         self._check_open()
         check_timeout("timeout", timeout)
         check_name("service name", name)
-        for _ in _looks(time.monotonic() + timeout):
+        for _ in looks(timeout):
             connection = self._connect(name)
             if connection is not None:
                 return Handle(connection)
@@ -336,7 +333,7 @@ class ServiceBase(ABC):
             raise RegistryClosedError(self.namespace)
 
     def _wait_while_starting(self, name: str, give_up: float, timeout: float) -> None:
-        for _ in _looks(give_up):
+        for _ in looks(give_up - time.monotonic()):
             if self._connect(name) is not None or name not in self._names(starting=True):
                 return
         raise ServiceTimeoutError(name, "its registration by another worker", timeout)
@@ -358,18 +355,6 @@ def _check_class(cls: object) -> None:
         raise TypeError(
             f"a service is registered as a class and its constructor's arguments, not {cls!r}"
         )
-
-
-def _looks(give_up: float) -> Iterator[None]:
-    """Yield at growing intervals until a point of `time.monotonic`, and at least once."""
-    pause = _FIRST_LOOK
-    while True:
-        yield
-        left = give_up - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, _LAST_LOOK)
 
 
 def _reopen(cls: type[ServiceBase], namespace: str, options: dict[str, Any]) -> ServiceBase:

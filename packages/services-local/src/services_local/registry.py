@@ -6,8 +6,6 @@ import contextlib
 import logging
 import os
 import signal
-import time
-from collections.abc import Iterator
 from typing import ClassVar
 
 from services_core import (
@@ -19,6 +17,7 @@ from services_core import (
     ServiceSpec,
 )
 from services_core.placement import check_machine
+from services_core.waiting import looks
 from services_local import lease, records
 from services_local.client import LocalConnection
 from services_local.launch import launch
@@ -160,7 +159,7 @@ class LocalService(ServiceBase):
 
     def _end_starting(self, name: str) -> bool:
         found = False
-        for _ in _polls(_EXIT_SECONDS):
+        for _ in looks(_EXIT_SECONDS):
             if not records.is_taken(self._runtime, self.namespace, name):
                 return found
             found = True
@@ -175,7 +174,7 @@ class LocalService(ServiceBase):
         return found
 
     def _gone(self, record: Record, timeout: float) -> bool:
-        for _ in _polls(timeout):
+        for _ in looks(timeout):
             current = records.find(self._runtime, self.namespace, record.name)
             if current is None or current.incarnation != record.incarnation:
                 return True
@@ -193,12 +192,3 @@ class LocalService(ServiceBase):
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             finally:
                 os.close(descriptor)
-
-
-def _polls(timeout: float) -> Iterator[None]:
-    """Yield every few milliseconds, at least once, until the timeout (seconds) is over."""
-    give_up = time.monotonic() + timeout
-    yield
-    while time.monotonic() < give_up:
-        time.sleep(0.003)
-        yield

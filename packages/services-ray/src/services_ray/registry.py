@@ -7,8 +7,7 @@ the name when it dies. No actor is added, and the user's class is not wrapped.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import ray
@@ -29,6 +28,7 @@ from services_core import (
 )
 from services_core.options import chosen_options
 from services_core.services import class_name
+from services_core.waiting import looks
 from services_ray import records
 from services_ray.client import RayConnection
 from services_ray.options import native_options
@@ -201,7 +201,7 @@ class RayService(ServiceBase):
     def _kill(self, name: str, actor: ActorHandle[Any]) -> None:
         ray.kill(actor, no_restart=True)
         # get_actor may find it for a moment still.
-        for _ in _polls(_FORGET_SECONDS):
+        for _ in looks(_FORGET_SECONDS):
             found = self._actor(name)
             if found is None or _actor_id(found) != _actor_id(actor):
                 return
@@ -226,12 +226,3 @@ def _without_nodes(resources: Mapping[str, float]) -> dict[str, float]:
 
 def _actor_id(actor: ActorHandle[Any]) -> str:
     return str(actor._actor_id.hex())  # noqa: SLF001 - Ray has no public name for it
-
-
-def _polls(timeout: float) -> Iterator[None]:
-    """Yield every few milliseconds, at least once, until the timeout (seconds) is over."""
-    give_up = time.monotonic() + timeout
-    yield
-    while time.monotonic() < give_up:
-        time.sleep(0.005)
-        yield
