@@ -46,6 +46,7 @@ from rich.table import Table
 from llm_transforms import ChatEnv, Message, PythonInterpreter
 from python_executor import PythonExecutorService
 from services_core import ServiceBase, ServiceError, get_services
+from services_core.backends import load_backend
 
 NAME = "python_executor"
 
@@ -135,6 +136,7 @@ def open_services(backend: str) -> Iterator[ServiceBase]:
         with get_services(backend, namespace) as services:
             yield services
         return
+    load_backend(backend)  # says what to install if it isn't there
     import ray  # only if it is asked for: it takes a second
 
     ours = not ray.is_initialized()
