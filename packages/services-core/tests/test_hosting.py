@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -78,3 +79,46 @@ def test_a_stream_gives_up_an_item_that_takes_too_long() -> None:
     slow.object.gate.set()
     assert list(slow.stream("count", (3,), {}, timeout=30)) == [0, 1, 2]
     slow.close(1.0)
+
+
+class Asynchronous:
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def begin(self) -> None:
+        self._stop = asyncio.Event()
+        self._waiting = asyncio.ensure_future(self._stop.wait())
+
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
+
+    async def leave(self) -> None:
+        raise SystemExit(3)
+
+    async def close(self) -> None:
+        self._stop.set()
+        self.closed = await self._waiting
+
+
+def test_a_coroutine_close_runs_on_the_loop_of_the_other_coroutines() -> None:
+    service = host(Asynchronous)
+    service.run("begin", (), {})
+    assert service.close(30) is None
+    assert service.object.closed
+
+
+def test_coroutines_that_run_when_it_is_closed_end_with_an_error() -> None:
+    service = host(Asynchronous)
+    service.run("begin", (), {})
+    waiting = service.submit("wait", (), {})
+    service.close(30)
+    with pytest.raises(ServiceDiedError):
+        waiting.result(30)
+
+
+def test_system_exit_in_a_coroutine_is_the_callers_and_not_the_loops() -> None:
+    service = host(Asynchronous)
+    with pytest.raises(SystemExit):
+        service.submit("leave", (), {}).result(30)
+    service.run("begin", (), {})
+    service.close(30)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 
 from services_core import RemoteError, ServiceBase, ServiceStartError, get_services
+from services_core.testing.conformance import eventually
 from services_core.testing.samples import Echo, Failing
 
 
@@ -137,3 +142,71 @@ def test_classes_of_a_script_and_of_processes_that_it_spawns_travel_by_value(
         [sys.executable, str(script)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_constructor_may_fork_and_its_child_takes_nothing_along(services: ServiceBase) -> None:
+    class Forker:
+        def __init__(self) -> None:
+            self._child = os.fork()
+            if self._child == 0:
+                signal.pause()
+                os._exit(0)
+
+        def reuse(self) -> bytes:
+            """Fork twice; the grandchild reads a file whose number the child got anew."""
+            read, write = os.pipe()
+            child = os.fork()
+            if child == 0:
+                file = os.open("/etc/hostname", os.O_RDONLY)
+                grandchild = os.fork()
+                if grandchild == 0:
+                    os.write(write, b"read" if os.read(file, 1) else b"empty")
+                    os._exit(0)
+                os.waitpid(grandchild, 0)
+                os._exit(0)
+            os.waitpid(child, 0)
+            return os.read(read, 100)
+
+        def close(self) -> None:
+            os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
+
+    forker = services.register("forker", Forker, start_timeout=30.0)
+    assert forker.reuse() == b"read"
+
+
+def test_sockets_and_threads_go_with_the_last_handle(services: ServiceBase) -> None:
+    pickled = pickle.dumps(services.register("echo", Echo))
+    for number in range(20):
+        assert pickle.loads(pickled).back.submit(number).result(30)[0] == (number,)
+    gc.collect()
+    assert eventually(
+        lambda: sum(thread.name == "service-echo-replies" for thread in threading.enumerate()) < 3
+    )
+
+
+def test_calls_under_way_survive_the_close_of_their_registry(services: ServiceBase) -> None:
+    with get_services(backend="local", namespace="kept") as keeper:
+        other = get_services(backend="local", namespace="kept")
+        echo = other.register("echo", Echo)
+        future = echo.back.submit(1)
+        other.close()
+        assert future.result(30)[0] == (1,)
+        assert echo.back(2)[0] == (2,)
+        assert keeper.list() == ["echo"]
+
+
+def test_two_who_end_a_service_both_wait_for_its_close(
+    services: ServiceBase, tmp_path: Path
+) -> None:
+    class Slow:
+        def close(self) -> None:
+            time.sleep(2.5)  # longer than a process that ends may take to exit
+            (tmp_path / "closed").touch()
+
+    other = get_services(backend="local", namespace="calls")
+    services.register("slow", Slow, close_timeout=30.0)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda registry: registry.reset(), [services, other]))
+    assert (tmp_path / "closed").exists()
+    other.close()

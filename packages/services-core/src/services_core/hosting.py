@@ -65,9 +65,12 @@ class ServiceHost:
         """Call a method in a thread of the host; coroutine methods run on its event loop."""
         self._check_open()
         if self._is_coroutine(method):
-            return asyncio.run_coroutine_threadsafe(
-                self._run_coroutine(method, args, kwargs), self._event_loop()
+            future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+            future.set_running_or_notify_cancel()
+            asyncio.run_coroutine_threadsafe(
+                self._run_coroutine(future, method, args, kwargs), self._event_loop()
             )
+            return future
         try:
             return self._threads.submit(self.run, method, args, kwargs)
         except RuntimeError as error:  # closed between the check and the call
@@ -104,12 +107,17 @@ class ServiceHost:
         self._closed = True
         problem: BaseException | None = None
         closer = getattr(self.object, "close", None)
-        if callable(closer):
+        if inspect.iscoroutinefunction(closer):
+            # On the loop of its other coroutines, whose events and locks it may wait for.
+            closing = asyncio.run_coroutine_threadsafe(closer(), self._event_loop())
+            finished, _ = concurrent.futures.wait([closing], grace)
+            problem = closing.exception() if finished else _too_slow(grace)
+        elif callable(closer):
             problem = _run_with_grace(closer, grace)
         # What waits in the pool still gets its turn, and finds the service ended.
         self._threads.shutdown(wait=False)
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            asyncio.run_coroutine_threadsafe(_end_loop(), self._loop)
         return problem
 
     def _drain(
@@ -150,13 +158,22 @@ class ServiceHost:
         return inspect.iscoroutinefunction(getattr(self.object, method))
 
     async def _run_coroutine(
-        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+        self,
+        future: concurrent.futures.Future[Any],
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
         if self._loop_turns is None:
             self._loop_turns = asyncio.Semaphore(self._async_concurrency)
-        async with self._loop_turns:
-            call: Coroutine[Any, Any, Any] = getattr(self.object, method)(*args, **kwargs)
-            return await call
+        try:
+            async with self._loop_turns:
+                call: Coroutine[Any, Any, Any] = getattr(self.object, method)(*args, **kwargs)
+                future.set_result(await call)
+        except asyncio.CancelledError:
+            future.set_exception(ServiceDiedError(self.name, "it was ended during the call"))
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: it would end the loop
+            future.set_exception(error)
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         with self._loop_lock:
@@ -181,18 +198,33 @@ def _run_with_grace(closer: Any, grace: float) -> BaseException | None:
 
     def run() -> None:
         try:
-            result = closer()
-            if inspect.iscoroutine(result):
-                asyncio.run(result)
+            closer()
         except BaseException as error:  # noqa: BLE001 - reported to whoever ends the service
             problem.append(error)
 
     thread = threading.Thread(target=run, name="service-close", daemon=True)
-    thread.start()
-    thread.join(grace)
+    try:
+        thread.start()
+    except RuntimeError:  # at exit Python starts no threads any more
+        run()
+    else:
+        thread.join(grace)
     if thread.is_alive():
-        return TimeoutError(f"close() took longer than {grace:g} s")
+        return _too_slow(grace)
     return problem[0] if problem else None
+
+
+def _too_slow(grace: float) -> TimeoutError:
+    return TimeoutError(f"close() took longer than {grace:g} s")
+
+
+async def _end_loop() -> None:
+    """Cancel what still runs on the loop, so that nobody waits for it for ever; then stop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    asyncio.get_running_loop().stop()
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

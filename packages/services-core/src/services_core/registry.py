@@ -292,9 +292,13 @@ class ServiceBase(ABC):
         names = self._names(starting=True)
         if not names:
             return
-        with ThreadPoolExecutor(min(len(names), _RESET_THREADS), "services-reset") as pool:
-            for _ in pool.map(self._stop, names):
-                pass
+        try:
+            with ThreadPoolExecutor(min(len(names), _RESET_THREADS), "services-reset") as pool:
+                list(pool.map(self._stop, names))
+        except RuntimeError:
+            # At exit (atexit) Python starts no threads any more. Ending twice does no harm.
+            for name in names:
+                self._stop(name)
 
     def close(self) -> None:
         """Let go of the namespace; its services run on. A second call does nothing."""

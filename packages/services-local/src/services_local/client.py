@@ -93,8 +93,10 @@ class LocalConnection(Connection):
         with self._lock:
             if self._pipeline is None or self._pipeline.ended:
                 self._pipeline = _Pipeline(self._open(), self.key.name)
+                # Its thread would keep it alive after this connection is gone.
+                weakref.finalize(self, self._pipeline.close)
             pipeline = self._pipeline
-        return pipeline.submit(method, args, kwargs)
+        return pipeline.submit(self, method, args, kwargs)
 
     def stream(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -206,7 +208,8 @@ class _Pipeline:
     def __init__(self, connection: socket.socket, name: str) -> None:
         self._connection = connection
         self._name = name
-        self._pending: dict[int, concurrent.futures.Future[Any]] = {}
+        # With their connection, which must not be collected while somebody waits for an answer.
+        self._pending: dict[int, tuple[concurrent.futures.Future[Any], LocalConnection]] = {}
         self._requests = itertools.count(1)
         self._sending = threading.Lock()
         self._waiting = threading.Lock()
@@ -214,24 +217,31 @@ class _Pipeline:
         threading.Thread(target=self._read, name=f"service-{name}-replies", daemon=True).start()
 
     def submit(
-        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        owner: LocalConnection,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> concurrent.futures.Future[Any]:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         # Sent is sent: it can't be cancelled any more.
         future.set_running_or_notify_cancel()
         request = next(self._requests)
+        # What can't be pickled raises here, before anything was sent.
+        pieces = wire.encode(request, Kind.SUBMIT, (method, args, kwargs))
         with self._waiting:
             if self.ended:
                 raise ServiceDiedError(self._name)
-            self._pending[request] = future
+            self._pending[request] = future, owner
         try:
             with self._sending:
-                wire.send(self._connection, request, Kind.SUBMIT, (method, args, kwargs))
+                wire.write(self._connection, pieces)
         except OSError as error:
             self._end(error)
-        except BaseException:  # what can't be pickled raises here, before anything was sent
-            with self._waiting:
-                self._pending.pop(request, None)
+        except BaseException as error:
+            # Interrupted in the middle of a frame: nothing that follows could be understood.
+            self._end(error)
+            self.close()
             raise
         return future
 
@@ -247,7 +257,7 @@ class _Pipeline:
             while True:
                 frame = wire.receive(self._connection)
                 with self._waiting:
-                    future = self._pending.pop(frame.request)
+                    future = self._pending.pop(frame.request)[0]
                 _resolve(future, frame)
         except Exception as error:  # noqa: BLE001 - whatever ends the thread ends its futures
             self._end(error)
@@ -259,7 +269,7 @@ class _Pipeline:
             self.ended = True
             pending = list(self._pending.values())
             self._pending.clear()
-        for future in pending:
+        for future, _ in pending:
             died = ServiceDiedError(self._name, str(error))
             died.__cause__ = error
             future.set_exception(died)

@@ -3,7 +3,7 @@
     registrar                                   service process (exec'd, never forked)
         reserves the name: a locked descriptor
         launch, as a pickle in a pipe      ->   constructs, listens, writes its record
-        waits for the status pipe          <-   Ready, or Failed with the traceback
+        waits for the report               <-   Ready, or Failed with the traceback
         closes its copy of the lock             holds the lock until it ends
 
 The process is a new interpreter: threads, locks and GPU contexts of the registrar don't come along.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import pickle
 import selectors
+import struct
 import subprocess
 import sys
 import threading
@@ -31,6 +32,11 @@ from services_local.runtime import RuntimeDirectory, new_incarnation
 
 # How much of a dead service's log goes into the error, in bytes from its end.
 _LOG_TAIL = 2000
+
+# How often a registrar looks whether the process that it waits for still lives (seconds).
+_POLL_SECONDS = 0.1
+
+_LENGTH = struct.Struct("!Q")
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ def _wait_until_ready(
     # The order may be larger than a pipe, and the process may die before it has read it.
     writer = threading.Thread(target=_write, args=(order_write, pickle.dumps(order)), daemon=True)
     writer.start()
-    status = _read_until(status_read, give_up)
+    status = _read_report(status_read, process, give_up)
     if status is None:
         raise ServiceStartError(
             spec.name,
@@ -158,14 +164,33 @@ def _write(descriptor: int, data: bytes) -> None:
         return  # the process is gone: its status says so
 
 
-def _read_until(descriptor: int, give_up: float) -> bytes | None:
-    """Read to the end of a pipe; None if that isn't reached in time."""
+def report(descriptor: int, outcome: Ready | Failed) -> None:
+    """Tell the registrar how the construction went; called by the service process."""
+    data = pickle.dumps(outcome)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(_LENGTH.pack(len(data)) + data)
+
+
+def _read_report(descriptor: int, process: subprocess.Popen[bytes], give_up: float) -> bytes | None:
+    """What `report` wrote; b"" if the process ended without, None if neither came in time.
+
+    The end of the pipe is not waited for: a process that the constructor forked may hold it open.
+    """
     data = bytearray()
     with os.fdopen(descriptor, "rb", buffering=0) as file, selectors.DefaultSelector() as selector:
         selector.register(file, selectors.EVENT_READ)
-        while selector.select(max(0.0, give_up - time.monotonic())):
+        while time.monotonic() < give_up:
+            ended = process.poll() is not None
+            if not selector.select(min(_POLL_SECONDS, max(0.0, give_up - time.monotonic()))):
+                if ended:
+                    return b""
+                continue
             chunk = file.read(65536)
             if not chunk:
-                return bytes(data)
+                return b""
             data += chunk
+            if len(data) >= _LENGTH.size:
+                length = _LENGTH.unpack_from(data)[0]
+                if len(data) >= _LENGTH.size + length:
+                    return bytes(data[_LENGTH.size :])
     return None

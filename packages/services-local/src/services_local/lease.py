@@ -97,7 +97,10 @@ def watch(path: Path, end_namespace: Callable[[], None]) -> None:
 def _lock_shared(path: Path) -> int:
     while True:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor = _open(path)
+        try:
+            descriptor = _open(path)
+        except FileNotFoundError:
+            continue  # the directory was removed just now
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         # The namespace may have been ended, its files removed, while this process waited.
         with contextlib.suppress(FileNotFoundError):

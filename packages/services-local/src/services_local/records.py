@@ -108,9 +108,8 @@ def reserve(runtime: RuntimeDirectory, namespace: str, name: str) -> Reservation
     paths = runtime.service(namespace, name)
     with runtime.mutex():
         directory = paths.lock.parent
-        if not directory.is_dir():
-            directory.mkdir(mode=0o700)
-            (directory / "name").write_text(namespace)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        (directory / "name").write_text(namespace, "utf-8", "surrogatepass")
         descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,9 +175,11 @@ def remove_namespace(runtime: RuntimeDirectory, namespace: str, *, besides: str 
     with runtime.mutex():
         if any(_is_held(lock) for lock in directory.glob("*.lock") if lock != own):
             return
-        with contextlib.suppress(FileNotFoundError):
-            for path in directory.iterdir():
-                path.unlink()
+        # Somebody may open the namespace meanwhile, and find the lease gone or the directory not
+        # empty: then the directory stays, and is theirs.
+        with contextlib.suppress(OSError):
+            for path in list(directory.iterdir()):
+                path.unlink(missing_ok=True)
             directory.rmdir()
 
 

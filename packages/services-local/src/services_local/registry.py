@@ -116,8 +116,7 @@ class LocalService(ServiceBase):
         )
 
     def _release(self) -> None:
-        for connection in self._connections.values():
-            connection.close()
+        # Handles that users still hold go on; the sockets close with the last of them.
         self._connections.clear()
         lease.release(self._lease)
         with lease.abandoned(self._lease) as nobody:

@@ -32,7 +32,7 @@ from services_core.options import chosen_options
 from services_core.remote_errors import pack_error
 from services_core.services import class_name
 from services_local import lease, wire
-from services_local.launch import Failed, Launch, Ready
+from services_local.launch import Failed, Launch, Ready, report
 from services_local.records import Record
 from services_local.registry import LocalService
 from services_local.runtime import RuntimeDirectory
@@ -64,18 +64,21 @@ class Server:
         self._close_timeout = close_timeout
         self._callers: set[socket.socket] = set()
         self._ending = threading.Lock()
+        self._closed = False
+        self._problem: BaseException | None = None
         self.ended = threading.Event()
         os.register_at_fork(after_in_child=self._close_in_child)
         threading.Thread(target=self._accept, name="service-accept", daemon=True).start()
 
     def end(self) -> BaseException | None:
-        """Run the service's `close()`; returns what it raised. A second call does nothing."""
-        if not self._ending.acquire(blocking=False):
-            return None
-        problem = self._host.close(self._close_timeout)
-        if problem is not None:
-            _log.warning("close() of service %r failed: %r", self.name, problem)
-        return problem
+        """Run the service's `close()` once, and return what it raised; a second caller waits."""
+        with self._ending:
+            if not self._closed:
+                self._closed = True
+                self._problem = self._host.close(self._close_timeout)
+                if self._problem is not None:
+                    _log.warning("close() of service %r failed: %r", self.name, self._problem)
+            return self._problem
 
     def _accept(self) -> None:
         while True:
@@ -171,22 +174,22 @@ def main() -> None:
     launch_descriptor, status_descriptor, lock_descriptor = map(int, sys.argv[1:4])
     for descriptor in (launch_descriptor, status_descriptor, lock_descriptor):
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
-    # A process that the service forks must not keep the name taken.
-    os.register_at_fork(after_in_child=partial(os.close, lock_descriptor))
+    # A process that the service forks must not keep the name taken. Popped, because this runs in
+    # every generation, and the number may be somebody else's in the next.
+    locks = [lock_descriptor]
+    os.register_at_fork(after_in_child=lambda: os.close(locks.pop()) if locks else None)
     with os.fdopen(launch_descriptor, "rb") as file:
         launch: Launch = pickle.load(file)  # noqa: S301 - from the process that started this one
     sys.path[:] = launch.path
     logging.basicConfig(format=f"%(asctime)s {launch.name}: %(message)s")
-    with os.fdopen(status_descriptor, "wb") as status:
-        try:
-            spec: ServiceSpec = pickle.loads(launch.spec)  # noqa: S301 - as above
-            record, server = _start(launch, spec)
-        except BaseException as error:  # noqa: BLE001 - SystemExit too: the registrar must know
-            pickle.dump(Failed(pack_error(error, wire.dumps)), status)
-            status.flush()
-            # Threads that the constructor left behind must not keep the name taken.
-            os._exit(1)
-        pickle.dump(Ready(record), status)
+    try:
+        spec: ServiceSpec = pickle.loads(launch.spec)  # noqa: S301 - as above
+        record, server = _start(launch, spec)
+    except BaseException as error:  # noqa: BLE001 - SystemExit too: the registrar must know
+        report(status_descriptor, Failed(pack_error(error, wire.dumps)))
+        # Threads that the constructor left behind must not keep the name taken.
+        os._exit(1)
+    report(status_descriptor, Ready(record))
     server.ended.wait()
     server.end()
     # What Python does at exit may hang on the service's threads; this one ends it then.
