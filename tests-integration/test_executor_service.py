@@ -12,7 +12,7 @@ from workers import descendants, execute_programs, is_running, run_in_worker
 from python_executor import PythonExecutorService
 from python_executor.errors import PythonExecutorError
 from services_core import ServiceBase, ServiceDiedError, ServiceStartError
-from services_core.testing.conformance import eventually
+from services_core.testing.observing import eventually
 
 
 def test_any_worker_uses_the_executor_of_another(services: ServiceBase, backend: str) -> None:

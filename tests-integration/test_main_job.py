@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from workers import descendants, is_running
 
-from services_core.testing.conformance import eventually
+from services_core.testing.observing import eventually
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "llm" / "python_executor_service.py"
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from services_core import RemoteError, ServiceBase, ServiceStartError, get_services
-from services_core.testing.conformance import eventually
+from services_core.testing.observing import eventually
 from services_core.testing.samples import Echo, Failing
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services_core import ServiceBase, get_services
-from services_core.testing.conformance import eventually
+from services_core.testing.observing import eventually
 from services_core.testing.samples import Counter
 
 Running = Callable[[], list[int]]

@@ -29,6 +29,7 @@ A promise that a backend can't keep is a capability that it doesn't declare; its
 collected. Deleting or overriding a test of the suite fails.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from services_core.testing.capabilities import Capability
@@ -45,7 +46,8 @@ def __getattr__(name: str) -> Any:
         import pytest
 
         # The asserts of the suite are rewritten like those of a test module.
-        pytest.register_assert_rewrite("services_core.testing.conformance")
+        if "services_core.testing.conformance" not in sys.modules:
+            pytest.register_assert_rewrite("services_core.testing.conformance")
         from services_core.testing.conformance import RegistryConformance
 
         return RegistryConformance

@@ -7,7 +7,6 @@ import os
 import pickle
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +30,7 @@ from services_core.handles import Handle, native
 from services_core.registry import ServiceBase
 from services_core.testing import samples
 from services_core.testing.capabilities import Capability
+from services_core.testing.observing import eventually, is_running
 from services_core.testing.samples import (
     AsyncCounter,
     BrokenError,
@@ -558,25 +558,6 @@ class RegistryConformance:
         assert "1 services" in repr(services)
         assert "counter" in repr(counter)
         assert "add" in repr(counter.add)
-
-
-def eventually(condition: Callable[[], bool], timeout: float = 30.0) -> bool:
-    """Wait until a condition holds; False if it doesn't within `timeout` seconds."""
-    give_up = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.005)
-    return True
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process runs; one that is dead and not yet reaped doesn't."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def _use_counter(services: ServiceBase) -> tuple[list[str], int]:
