@@ -19,7 +19,7 @@ import pytest
 
 from services_core import RemoteError, ServiceBase, ServiceStartError, get_services
 from services_core.testing.observing import eventually
-from services_core.testing.samples import Echo, Failing
+from services_core.testing.samples import Counter, Echo, Failing
 
 
 @pytest.fixture
@@ -51,6 +51,8 @@ def test_an_argument_that_cant_be_sent_fails_its_call_alone(services: ServiceBas
         failing.well(threading.Lock())
     with pytest.raises(TypeError, match="pickle"):
         failing.well.submit(threading.Lock())
+    with pytest.raises(TypeError, match="pickle"):
+        services.register("counter", Counter).upto(threading.Lock())
     assert failing.well() == "well"
     assert failing.well.submit().result(30) == "well"
 

@@ -34,6 +34,12 @@ def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def services() -> Iterator[ServiceBase]:
+    with get_services(backend="local", namespace="launching") as opened:
+        yield opened
+
+
+@pytest.fixture
 def openers() -> Iterator[list[subprocess.Popen[str]]]:
     """Processes that have the namespace open; those that are left are killed."""
     started: list[subprocess.Popen[str]] = []
@@ -165,3 +171,24 @@ except KeyboardInterrupt:
     )
     assert done.stdout == "interrupted\n", done.stderr
     assert not running_services()
+
+
+def test_a_job_that_a_service_starts_keeps_its_own_services(services: ServiceBase) -> None:
+    class Launcher:
+        def launch(self, source: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-c", source], capture_output=True, text=True, check=False
+            )
+            return done.stdout + done.stderr
+
+    launcher = services.register("launcher", Launcher)
+    source = """
+import time
+from services_core import get_services
+from services_core.testing.samples import Counter
+with get_services(backend="local", namespace="job") as services:
+    counter = services.register("counter", Counter)
+    time.sleep(1.0)  # five times the linger
+    print(counter.add())
+"""
+    assert launcher.launch(source) == "1\n"

@@ -33,7 +33,7 @@ class InvalidNameError(ServiceError, ValueError):
         self.what = what
         self.value = value
         super().__init__(
-            f"a {what} must be a non-empty string without NUL characters, not {value!r}"
+            f"a {what} must be a non-empty string without NUL or surrogates, not {value!r}"
         )
 
 

@@ -351,6 +351,10 @@ def check_name(what: str, value: object) -> str:
     """
     if not isinstance(value, str) or not value or "\0" in value:
         raise InvalidNameError(what, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # a lone surrogate: no backend can write it anywhere
+        raise InvalidNameError(what, value) from error
     return value
 
 

@@ -109,6 +109,9 @@ class LocalConnection(Connection):
         except OSError as error:
             connection.close()
             raise self._died(error) from error
+        except BaseException:
+            connection.close()
+            raise
         return self._items(connection, method, options)
 
     def _items(self, connection: socket.socket, method: str, options: CallOptions) -> Iterator[Any]:

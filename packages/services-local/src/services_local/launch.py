@@ -26,7 +26,6 @@ from pathlib import Path
 from services_core import ServiceSpec, ServiceStartError
 from services_core.remote_errors import PackedError, unpack_error
 from services_local import wire
-from services_local.lease import SERVICE_VARIABLE
 from services_local.records import Record, Reservation
 from services_local.runtime import RuntimeDirectory, new_incarnation
 
@@ -95,13 +94,13 @@ def launch(
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours
-                [sys.executable, "-m", "services_local.server", *map(str, passed), spec.name],
+                # -P: a file in the working directory must not stand for a module of Python's.
+                [sys.executable, "-P", "-m", "services_local.server", *map(str, passed), spec.name],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 pass_fds=passed,
                 start_new_session=True,
-                env={**os.environ, SERVICE_VARIABLE: spec.name},
             )
     except BaseException:
         os.close(order_write)

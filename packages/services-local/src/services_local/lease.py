@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-SERVICE_VARIABLE = "SERVICES_LOCAL_SERVICE"
 LINGER_VARIABLE = "SERVICES_LOCAL_LINGER"
 
 # Long enough for the next script of a job to start, short enough that nothing lies about.
@@ -27,11 +26,19 @@ _DEFAULT_LINGER = 30.0
 
 _lock = threading.Lock()
 _held: dict[Path, tuple[int, int]] = {}  # lease file -> (descriptor, registries that are open)
+# A flag, not the environment: forks of a service inherit it, jobs that a service starts don't.
+_in_service = False
+
+
+def take_none() -> None:
+    """Make this process, a service's, and its forks take no lease."""
+    global _in_service  # noqa: PLW0603 - it is of the process
+    _in_service = True
 
 
 def take(path: Path) -> None:
     """Keep a namespace alive while this process has it open; counts the calls."""
-    if SERVICE_VARIABLE in os.environ:
+    if _in_service:
         return
     with _lock:
         held = _held.get(path)
@@ -43,7 +50,7 @@ def take(path: Path) -> None:
 
 def release(path: Path) -> None:
     """Undo one `take`; the last one lets go of the namespace."""
-    if SERVICE_VARIABLE in os.environ:
+    if _in_service:
         return
     with _lock:
         descriptor, count = _held[path]
@@ -96,11 +103,14 @@ def watch(path: Path, end_namespace: Callable[[], None]) -> None:
 
 def _lock_shared(path: Path) -> int:
     while True:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
         try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             descriptor = _open(path)
-        except FileNotFoundError:
-            continue  # the directory was removed just now
+        except (FileNotFoundError, FileExistsError):
+            # The directory was removed just now: by another worker, in the middle of either call.
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
+            continue
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         # The namespace may have been ended, its files removed, while this process waited.
         with contextlib.suppress(FileNotFoundError):

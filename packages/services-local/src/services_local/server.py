@@ -174,6 +174,7 @@ def main() -> None:
     launch_descriptor, status_descriptor, lock_descriptor = map(int, sys.argv[1:4])
     for descriptor in (launch_descriptor, status_descriptor, lock_descriptor):
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
+    lease.take_none()
     # A process that the service forks must not keep the name taken. Popped, because this runs in
     # every generation, and the number may be somebody else's in the next.
     locks = [lock_descriptor]

@@ -7,6 +7,7 @@ the name when it dies. No actor is added, and the user's class is not wrapped.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -35,6 +36,9 @@ from services_ray.options import native_options
 from services_ray.records import Record
 
 _log = logging.getLogger("services_ray")
+
+# Two threads that open the first registry must not start two Rays.
+_starting = threading.Lock()
 
 # Options that Ray takes when the class becomes an actor class, and not later.
 _OF_THE_CLASS = frozenset({"concurrency_groups"})
@@ -67,8 +71,9 @@ class RayService(ServiceBase):
     ) -> None:
         config = dict(ray_init_config or {})
         super().__init__(namespace, **({"ray_init_config": config} if config else {}))
-        if not ray.is_initialized():
-            ray.init(**config)
+        with _starting:
+            if not ray.is_initialized():
+                ray.init(**config)
         self._ray_namespace = f"services_core:{namespace}"
 
     def _start(self, spec: ServiceSpec) -> Connection:

@@ -175,7 +175,7 @@ class RegistryConformance:
         with pytest.raises(ServiceNotFoundError):
             services.unregister("tokenizer")
 
-    @pytest.mark.parametrize("name", ["", "a\0b", 3, None])
+    @pytest.mark.parametrize("name", ["", "a\0b", "\udc80", 3, None])
     def test_what_is_no_name_is_refused(self, services: ServiceBase, name: Any) -> None:
         with pytest.raises(InvalidNameError):
             services.register(name, Counter)
