@@ -10,6 +10,7 @@ from ray.exceptions import (
     RayActorError,
     RayError,
     RayTaskError,
+    UnserializableException,
 )
 
 from services_core import RemoteError, ServiceDiedError, ServiceTimeoutError
@@ -24,8 +25,8 @@ def translate(
     """What a caller of `call`, `submit` or `aio` shall see instead of Ray's own exception.
 
     A method's exception becomes itself again, with the remote traceback as its cause; one that
-    could not be pickled, `RemoteError`; a lost actor, `ServiceDiedError`. Anything else that Ray
-    raises is returned as it is.
+    could not be pickled or rebuilt, `RemoteError`; a lost actor, `ServiceDiedError`. Anything else
+    that Ray raises is returned as it is.
 
     Args:
         error: What Ray raised.
@@ -35,6 +36,8 @@ def translate(
     """
     if isinstance(error, RayTaskError):
         return _own_type(error)
+    if isinstance(error, UnserializableException):
+        return _of_text(str(error))
     if isinstance(error, ActorUnavailableError):
         return _caused(ServiceDiedError(name, _first_line(error), restarting=True), error)
     if isinstance(error, RayActorError):
@@ -48,11 +51,14 @@ def _own_type(error: RayTaskError) -> BaseException:
     # Its attribute traceback_str is gone in the class that Ray makes of it and of the cause's.
     text = _COLOURS.sub("", str(error))
     cause = error.cause
-    if type(cause) is not RayError:
-        return with_remote_traceback(cause, text)
-    # Ray keeps no more of an exception that doesn't pickle than the text of its traceback.
-    type_name, _, message = text.rstrip().rpartition("\n")[2].partition(": ")
-    return RemoteError(type_name, message, text)
+    return _of_text(text) if type(cause) is RayError else with_remote_traceback(cause, text)
+
+
+def _of_text(text: str) -> RemoteError:
+    """What is left of an exception that can't be pickled, or not be rebuilt: its traceback."""
+    plain = _COLOURS.sub("", text)
+    type_name, _, message = plain.rstrip().rpartition("\n")[2].partition(": ")
+    return RemoteError(type_name, message, plain)
 
 
 def _caused(error: BaseException, cause: BaseException) -> BaseException:

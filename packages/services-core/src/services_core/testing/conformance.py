@@ -378,6 +378,10 @@ class RegistryConformance:
             failing.fail_sealed()
         assert caught.value.type_name.endswith("SealedError")
         assert "fail_sealed" in caught.value.remote_traceback
+        with pytest.raises(RemoteError, match="1 and 2") as caught:
+            failing.fail_unbuildable()
+        assert caught.value.type_name.endswith("UnbuildableError")
+        assert "fail_unbuildable" in caught.value.remote_traceback
         with pytest.raises(Exception, match="lock"):
             failing.unpicklable()
         assert failing.well() == "well"

@@ -96,6 +96,13 @@ class SealedError(Exception):
         raise TypeError("sealed")
 
 
+class UnbuildableError(Exception):
+    """Pickles, and can't be rebuilt: its constructor wants more than its message."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
 class Failing:
     """Fails in the ways that a service can."""
 
@@ -110,6 +117,10 @@ class Failing:
     def fail_sealed(self) -> None:
         """Raise an exception that doesn't pickle."""
         raise SealedError("as you see")
+
+    def fail_unbuildable(self) -> None:
+        """Raise an exception that can't be rebuilt."""
+        raise UnbuildableError(1, 2)
 
     def unpicklable(self) -> Any:
         """Return what can't be sent."""
