@@ -7,12 +7,12 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from workers import descendants, execute_programs, is_running, run_in_worker
+from workers import descendants, execute_programs, run_in_worker
 
 from python_executor import PythonExecutorService
 from python_executor.errors import PythonExecutorError
 from services_core import ServiceBase, ServiceDiedError, ServiceStartError
-from services_core.testing.observing import eventually
+from services_core.testing.observing import eventually, is_running
 
 
 def test_any_worker_uses_the_executor_of_another(services: ServiceBase, backend: str) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workers import descendants, is_running
+from workers import descendants
 
-from services_core.testing.observing import eventually
+from services_core.testing.observing import eventually, is_running
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "llm" / "python_executor_service.py"
 

@@ -64,15 +64,6 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process runs; one that is dead and not yet reaped doesn't."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
 class CountingExecutor(PythonExecutorService):
     """The executor, which remembers the calls to it."""
 

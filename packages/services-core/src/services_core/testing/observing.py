@@ -21,6 +21,6 @@ def is_running(pid: int) -> bool:
     """Whether a process runs; one that is dead and not yet reaped doesn't."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ended before the open, or the read
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
