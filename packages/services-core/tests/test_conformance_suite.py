@@ -69,13 +69,18 @@ class NeverCloses(InlineService):
 class LosesTracebacks(InlineService):
     """A constructor's failure is told without its traceback."""
 
-    def _construct(self, spec):
+    def _start(self, spec):
         from services_core import ServiceStartError
 
-        try:
-            return super()._construct(spec)
-        except ServiceStartError as error:
-            raise ServiceStartError(spec.name, error.reason) from None
+        class Silent(type(construction := super()._start(spec))):
+            def wait(self):
+                try:
+                    super().wait()
+                except ServiceStartError as error:
+                    raise ServiceStartError(spec.name, error.reason) from None
+
+        construction.__class__ = Silent
+        return construction
 
 
 class Mixes(InlineService):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services_core import ServiceDiedError, ServiceOptions, ServiceSpec
+from services_core import RemoteError, ServiceDiedError, ServiceOptions, ServiceSpec
 from services_core.hosting import ServiceHost
 
 
@@ -43,7 +43,8 @@ class Faulty:
 
 def host(cls: type, *args: object, max_concurrency: int | None = None) -> ServiceHost:
     options = ServiceOptions(max_concurrency=max_concurrency)
-    return ServiceHost(ServiceSpec(name="test", cls=cls, args=args, options=options))
+    spec = ServiceSpec(name="test", cls=cls, args=args, options=options)
+    return ServiceHost(spec, spec.key("test", "test"))
 
 
 def test_calls_that_wait_when_it_is_closed_find_it_dead() -> None:
@@ -118,7 +119,7 @@ def test_coroutines_that_run_when_it_is_closed_end_with_an_error() -> None:
 
 def test_system_exit_in_a_coroutine_is_the_callers_and_not_the_loops() -> None:
     service = host(Asynchronous)
-    with pytest.raises(SystemExit):
+    with pytest.raises(RemoteError, match="SystemExit"):
         service.submit("leave", (), {}).result(30)
     service.run("begin", (), {})
     service.close(30)

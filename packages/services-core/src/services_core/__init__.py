@@ -13,12 +13,16 @@ from services_core.connections import (
     ServiceKey,
     public_methods,
 )
+from services_core.construction import Construction
 from services_core.errors import (
     AmbiguousOptionError,
     BackendLoadError,
     BackendNotInstalledError,
+    BlockingCallError,
+    HandleForkedError,
     InvalidNameError,
     InvalidOptionError,
+    NotAClientError,
     RegistryClosedError,
     RemoteError,
     ServiceDiedError,
@@ -32,7 +36,9 @@ from services_core.errors import (
 from services_core.handles import Handle, Method, native
 from services_core.inline import InlineService
 from services_core.options import PORTABLE_OPTIONS, ServiceOptions
+from services_core.owners import ServiceOwner
 from services_core.registry import ServiceBase
+from services_core.replicas import KeyGroup, group_by_replica
 from services_core.services import ServiceInfo, ServiceSpec, ServiceState
 
 __all__ = [
@@ -41,14 +47,19 @@ __all__ = [
     "AmbiguousOptionError",
     "BackendLoadError",
     "BackendNotInstalledError",
+    "BlockingCallError",
     "CallOptions",
     "Connection",
+    "Construction",
     "Handle",
+    "HandleForkedError",
     "InlineService",
     "InvalidNameError",
     "InvalidOptionError",
+    "KeyGroup",
     "Method",
     "MethodKind",
+    "NotAClientError",
     "RegistryClosedError",
     "RemoteError",
     "ServiceBase",
@@ -59,12 +70,14 @@ __all__ = [
     "ServiceKey",
     "ServiceNotFoundError",
     "ServiceOptions",
+    "ServiceOwner",
     "ServiceSpec",
     "ServiceStartError",
     "ServiceState",
     "ServiceTimeoutError",
     "UnknownBackendError",
     "get_services",
+    "group_by_replica",
     "installed_backends",
     "native",
     "public_methods",

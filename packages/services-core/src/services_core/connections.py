@@ -1,34 +1,48 @@
 """What a backend implements to reach one running service: the contract behind every handle.
 
 Handle -> Method -> Connection.call / remote / submit / aio / stream -> the service
+
+A handle of several replicas has a `services_core.replicas.ReplicatedConnection` in between, which
+picks the connection of one of them for each call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from services_core import serving
 from services_core.errors import ServiceTimeoutError
 
-MethodKind = Literal["call", "stream"]
-"""How a method answers: with one value, or (a generator) with a stream of them."""
+MethodKind = Literal["call", "stream", "client"]
+"""How a method answers: with one value, with a stream of them (a generator), or, in a service that
+stands for an owner, with the owner's client."""
 
 
 class ServiceKey(NamedTuple):
-    """The identity of one incarnation of a service.
+    """The identity of one incarnation of a service, or of one of its replicas.
 
     A service that is registered anew under the same name is another one.
+
+    Attributes:
+        backend: Name of its backend.
+        namespace: Its namespace.
+        name: Its name; that of a replica is made by `services_core.names.replica_name`.
+        incarnation: The registration, which all replicas of a service have in common.
+        replicas: How many replicas it was registered with.
     """
 
     backend: str
     namespace: str
     name: str
     incarnation: str
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +124,25 @@ class Connection(ABC):
     ) -> Any:
         """Call a method and await its value."""
         future = self.submit(method, args, kwargs, options)
-        waiting = asyncio.wrap_future(future)
-        finished, _ = await asyncio.wait([waiting], timeout=options.timeout)
-        if not finished:
-            waiting.cancel()
-            raise self.timed_out(method, options)
-        return waiting.result()
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[None] = loop.create_future()
+
+        def tell(_: concurrent.futures.Future[Any]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(_wake, answered)
+
+        # Not `asyncio.wrap_future`: a future of asyncio can't hold a StopIteration, and whoever
+        # waits for one that a method raised would wait for ever.
+        future.add_done_callback(tell)
+        try:
+            await asyncio.wait_for(answered, options.timeout)
+        except TimeoutError:
+            future.cancel()
+            raise self.timed_out(method, options) from None
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        return future.result()
 
     async def astream(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -126,13 +153,52 @@ class Connection(ABC):
         while (item := await asyncio.to_thread(next, items, end)) is not end:
             yield item
 
+    def when_done(self, reference: Any, done: Callable[[BaseException | None], None]) -> None:
+        """Call `done` when what `remote` returned is there, with the error if it is one.
+
+        It tells the router of replicas how busy each is. Called from any thread, at any time.
+
+        Args:
+            reference: What `remote` returned.
+            done: Called once, with `ServiceDiedError` if the service died, another error or None.
+        """
+        if isinstance(reference, concurrent.futures.Future):
+            reference.add_done_callback(lambda future: done(_error_of(future)))
+        else:
+            done(None)  # a stream, or a reference that nothing is known of
+
+    def refuse_blocking(self, method: str) -> None:
+        """Raise `BlockingCallError` if a call that blocks here would hold up a service.
+
+        Raises:
+            BlockingCallError: The caller is this very service, or the event loop of another.
+        """
+        serving.refuse_blocking(self.key, method)
+
     def timed_out(self, method: str, options: CallOptions) -> ServiceTimeoutError:
         """The error of a call for which `options.timeout` was too short."""
         return ServiceTimeoutError(self.key.name, f"{method}()", options.timeout or 0.0)
 
 
+class PublishedClient:
+    """The service that stands for an owner: it holds the owner's client, as a pickle.
+
+    Args:
+        client: The pickled client, or on a backend of one process the client itself.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def client(self) -> Any:
+        """What the constructor was given."""
+        return self._client
+
+
 def public_methods(cls: type) -> dict[str, MethodKind]:
     """The methods of a class that a handle offers: the public ones, and `__call__`."""
+    if issubclass(cls, PublishedClient):
+        return {"client": "client"}
     methods: dict[str, MethodKind] = {}
     for name in dir(cls):
         if name.startswith("_") and name != "__call__":
@@ -144,3 +210,12 @@ def public_methods(cls: type) -> dict[str, MethodKind]:
         streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         methods[name] = "stream" if streams else "call"
     return methods
+
+
+def _wake(answered: asyncio.Future[None]) -> None:
+    if not answered.done():
+        answered.set_result(None)
+
+
+def _error_of(future: concurrent.futures.Future[Any]) -> BaseException | None:
+    return None if future.cancelled() else future.exception()

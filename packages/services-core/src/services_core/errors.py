@@ -27,13 +27,14 @@ class ServiceError(Exception):
 
 
 class InvalidNameError(ServiceError, ValueError):
-    """A namespace or a service name that is not a non-empty string without NUL."""
+    """A namespace or a service name that no backend can use."""
 
     def __init__(self, what: str, value: object) -> None:
         self.what = what
         self.value = value
         super().__init__(
-            f"a {what} must be a non-empty string without NUL or surrogates, not {value!r}"
+            f"a {what} must be a non-empty string without NUL or surrogates, which doesn't end "
+            f"like the name of a replica (#replica-1), not {value!r}"
         )
 
 
@@ -138,6 +139,50 @@ class ServiceTimeoutError(ServiceError, TimeoutError):
         self.what = what
         self.timeout = timeout
         super().__init__(f"service {name!r}: {what} took longer than {timeout:g} s")
+
+
+class BlockingCallError(ServiceError, RuntimeError):
+    """A call that blocks was made where it would hold up a service: by itself, or in an event loop.
+
+    Attributes:
+        name: The service that was to be called.
+        method: The method that was to be called.
+        reason: What it would hold up.
+    """
+
+    def __init__(self, name: str, method: str, reason: str) -> None:
+        self.name = name
+        self.method = method
+        self.reason = reason
+        super().__init__(
+            f"service {name!r}: {method}() blocks, and {reason}. "
+            f"Await {method}.aio(...) instead, or take the future of {method}.submit(...)"
+        )
+
+
+class HandleForkedError(ServiceError, RuntimeError):
+    """A handle or a registry was used in a forked child whose backend doesn't survive a fork."""
+
+    def __init__(self, name: str, backend: str) -> None:
+        self.name = name
+        self.backend = backend
+        super().__init__(
+            f"{name!r} was opened before this process was forked, and {backend!r} doesn't work in "
+            "a forked child. Use the start method 'spawn' of multiprocessing, or make the calls in "
+            "the parent"
+        )
+
+
+class NotAClientError(ServiceError, TypeError):
+    """`get_client` was asked for a service that is no owner's client."""
+
+    def __init__(self, name: str, namespace: str) -> None:
+        self.name = name
+        self.namespace = namespace
+        super().__init__(
+            f"{name!r} in namespace {namespace!r} was registered as a class and has no client: "
+            "get() gives its handle"
+        )
 
 
 class RemoteError(ServiceError, RuntimeError):

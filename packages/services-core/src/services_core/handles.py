@@ -104,10 +104,12 @@ class Method:
 
         Raises:
             ServiceDiedError: The service is gone, or went during the call.
+            BlockingCallError: The caller is this very service, or a coroutine of a service.
             ServiceTimeoutError: `options(timeout=...)` was too short.
             RemoteError: The method raised what can't be rebuilt here. Any other exception of the
                 method arrives as its own type, with the remote traceback as its cause.
         """
+        self._connection.refuse_blocking(self._name)
         if self._kind == "stream":
             return self._connection.stream(self._name, args, kwargs, self._options)
         return self._connection.call(self._name, args, kwargs, self._options)
@@ -162,5 +164,8 @@ def native(handle: Handle) -> Any:
 
     Args:
         handle: A handle from any registry.
+
+    Returns:
+        Of a service with several replicas, a list with that of each.
     """
     return handle._connection.native  # noqa: SLF001 - so that no method name is taken from users

@@ -18,8 +18,10 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, cast
 
-from services_core.connections import MethodKind, public_methods
-from services_core.errors import ServiceDiedError, ServiceTimeoutError
+from services_core import serving
+from services_core.connections import MethodKind, ServiceKey, public_methods
+from services_core.errors import RemoteError, ServiceDiedError, ServiceTimeoutError
+from services_core.remote_errors import traceback_text
 from services_core.services import ServiceSpec
 
 # As on Ray: a class with coroutine methods is meant to run many of them at once.
@@ -33,10 +35,12 @@ class ServiceHost:
 
     Args:
         spec: The service. Whatever its constructor raises passes through.
+        key: Its identity, by which a call of the service to itself is told.
     """
 
-    def __init__(self, spec: ServiceSpec) -> None:
+    def __init__(self, spec: ServiceSpec, key: ServiceKey) -> None:
         self.name = spec.name
+        self.key = key
         self.methods: dict[str, MethodKind] = public_methods(spec.cls)
         concurrency = spec.options.max_concurrency or 1
         self._async_concurrency = spec.options.max_concurrency or _ASYNC_CONCURRENCY
@@ -57,7 +61,13 @@ class ServiceHost:
         self._check_open()
         with self._turns:
             self._check_open()
-            return getattr(self.object, method)(*args, **kwargs)
+            token = serving.enter(self.key)
+            try:
+                return getattr(self.object, method)(*args, **kwargs)
+            except SystemExit as error:
+                raise exit_refused(error) from error
+            finally:
+                serving.leave(token)
 
     def submit(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -93,6 +103,8 @@ class ServiceHost:
         """
         self._check_open()
         items = getattr(self.object, method)(*args, **kwargs)
+        if not (hasattr(items, "__next__") or hasattr(items, "__anext__")):
+            items = iter(items)  # a decorator has made a list of what the generator yields
         return self._drain(method, items, timeout)
 
     def close(self, grace: float) -> BaseException | None:
@@ -128,9 +140,16 @@ class ServiceHost:
         def advance() -> Any:
             with self._turns:
                 self._check_open()
-                return next(cast("Iterator[Any]", items), end)
+                token = serving.enter(self.key)
+                try:
+                    return next(cast("Iterator[Any]", items), end)
+                except SystemExit as error:
+                    raise exit_refused(error) from error
+                finally:
+                    serving.leave(token)
 
         async def advance_async() -> Any:
+            serving.enter(self.key)
             return await anext(cast("AsyncIterator[Any]", items), end)
 
         while True:
@@ -164,6 +183,7 @@ class ServiceHost:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
+        serving.enter(self.key)
         if self._loop_turns is None:
             self._loop_turns = asyncio.Semaphore(self._async_concurrency)
         try:
@@ -172,7 +192,9 @@ class ServiceHost:
                 future.set_result(await call)
         except asyncio.CancelledError:
             future.set_exception(ServiceDiedError(self.name, "it was ended during the call"))
-        except BaseException as error:  # noqa: BLE001 - SystemExit too: it would end the loop
+        except SystemExit as error:  # it would end the loop
+            future.set_exception(exit_refused(error))
+        except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
             future.set_exception(error)
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
@@ -190,6 +212,11 @@ class ServiceHost:
     def _check_open(self) -> None:
         if self._closed:
             raise ServiceDiedError(self.name, "it was ended")
+
+
+def exit_refused(error: SystemExit) -> RemoteError:
+    """What a method's `sys.exit()` is for its caller, whose process it must not end."""
+    return RemoteError("builtins.SystemExit", str(error), traceback_text(error))
 
 
 def _run_with_grace(closer: Any, grace: float) -> BaseException | None:

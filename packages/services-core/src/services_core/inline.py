@@ -7,7 +7,6 @@ and results are passed by reference. Nothing of another process is seen.
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import logging
 import os
 import socket
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from services_core.connections import CallOptions, Connection, ServiceKey
+from services_core.construction import Construction
 from services_core.errors import ServiceDiedError, ServiceExistsError, ServiceStartError
 from services_core.hosting import ServiceHost
 from services_core.options import chosen_options
@@ -29,7 +29,7 @@ from services_core.services import ServiceInfo, ServiceSpec, class_name
 
 @dataclass
 class _Entry:
-    """A service of this process, or (without a host) the reservation of its name."""
+    """A service of this process, or (while it has not started) the reservation of its name."""
 
     spec: ServiceSpec
     key: ServiceKey
@@ -40,7 +40,6 @@ class _Entry:
 _log = logging.getLogger("services_core")
 _lock = threading.Lock()
 _namespaces: dict[str, dict[str, _Entry]] = {}
-_incarnations = itertools.count(1)
 
 
 def _forget_after_fork() -> None:
@@ -74,59 +73,34 @@ class InlineService(ServiceBase):
     def __init__(self, namespace: str = "services") -> None:
         super().__init__(namespace)
 
-    def _start(self, spec: ServiceSpec) -> Connection:
-        key = ServiceKey(
-            self.backend, self.namespace, spec.name, f"{os.getpid()}-{next(_incarnations)}"
-        )
-        entry = _Entry(spec, key)
+    def _start(self, spec: ServiceSpec) -> Construction:
+        check_machine(spec)
+        entry = _Entry(spec, spec.key(self.backend, self.namespace))
         with _lock:
             services = _namespaces.setdefault(self.namespace, {})
             if spec.name in services:
                 raise ServiceExistsError(spec.name, self.namespace)
             services[spec.name] = entry
-        try:
-            check_machine(spec)
-            host = self._construct(spec)
-        except BaseException:
-            self._remove(entry)
-            raise
-        with _lock:
-            if _namespaces.get(self.namespace, {}).get(spec.name) is entry:
-                entry.host = host
-                entry.started_at = time.time()
-                return InlineConnection(key, host)
-        host.close(spec.options.close_timeout)
-        raise ServiceStartError(spec.name, "the namespace was reset while it was constructed")
-
-    def _construct(self, spec: ServiceSpec) -> ServiceHost:
-        try:
-            return ServiceHost(spec)
-        except Exception as error:
-            raise ServiceStartError(
-                spec.name, f"its constructor raised {error!r}", traceback_text(error)
-            ) from error
+        return _InlineConstruction(entry)
 
     def _connect(self, name: str) -> Connection | None:
         with _lock:
             entry = _namespaces.get(self.namespace, {}).get(name)
-        if entry is None or entry.host is None:
+        if entry is None or entry.host is None or entry.started_at is None:
             return None
         return InlineConnection(entry.key, entry.host)
 
     def _names(self, *, starting: bool = False) -> list[str]:
         with _lock:
             entries = list(_namespaces.get(self.namespace, {}).values())
-        return [entry.spec.name for entry in entries if starting or entry.host is not None]
+        return [e.spec.name for e in entries if starting or e.started_at is not None]
 
     def _stop(self, name: str) -> bool:
         with _lock:
             entry = _namespaces.get(self.namespace, {}).pop(name, None)
         if entry is None:
             return False
-        if entry.host is not None:
-            problem = entry.host.close(entry.spec.options.close_timeout)
-            if problem is not None:
-                _log.warning("close() of service %r failed: %r", name, problem)
+        _end(entry)
         return True
 
     def _describe(self, name: str) -> ServiceInfo | None:
@@ -139,7 +113,7 @@ class InlineService(ServiceBase):
             namespace=self.namespace,
             backend=self.backend,
             class_name=class_name(entry.spec.cls),
-            state="starting" if entry.host is None else "running",
+            state="running" if entry.started_at else "starting",
             pid=os.getpid(),
             node=socket.gethostname(),
             started_at=entry.started_at,
@@ -147,11 +121,52 @@ class InlineService(ServiceBase):
             options=chosen_options(entry.spec.options),
         )
 
-    def _remove(self, entry: _Entry) -> None:
+    def _client_content(self, client: Any) -> Any:
+        return client  # by reference, like everything here
+
+    def _client_from(self, content: Any) -> Any:
+        return content
+
+
+class _InlineConstruction(Construction):
+    """Runs the constructor in the thread that waits for it."""
+
+    def __init__(self, entry: _Entry) -> None:
+        self._entry = entry
+
+    def wait(self) -> None:
+        spec = self._entry.spec
+        try:
+            self._entry.host = ServiceHost(spec, self._entry.key)
+        except Exception as error:
+            raise ServiceStartError(
+                spec.name, f"its constructor raised {error!r}", traceback_text(error)
+            ) from error
+
+    def publish(self) -> Connection:
+        entry = self._entry
         with _lock:
-            services = _namespaces.get(self.namespace, {})
-            if services.get(entry.spec.name) is entry:
-                del services[entry.spec.name]
+            if _is_there(entry) and entry.host is not None:
+                entry.started_at = time.time()
+                return InlineConnection(entry.key, entry.host)
+        raise ServiceStartError(entry.spec.name, "the namespace was reset while it was constructed")
+
+    def abandon(self) -> None:
+        with _lock:
+            if _is_there(self._entry):
+                del _namespaces[self._entry.key.namespace][self._entry.spec.name]
+        _end(self._entry)
+
+
+def _is_there(entry: _Entry) -> bool:
+    return _namespaces.get(entry.key.namespace, {}).get(entry.spec.name) is entry
+
+
+def _end(entry: _Entry) -> None:
+    if entry.host is not None:
+        problem = entry.host.close(entry.spec.options.close_timeout)
+        if problem is not None:
+            _log.warning("close() of service %r failed: %r", entry.spec.name, problem)
 
 
 class InlineConnection(Connection):

@@ -30,7 +30,7 @@ class ServiceOptions:
         memory: Memory that the service needs, in bytes.
         max_concurrency: Calls that may run in the service at the same time.
         max_restarts: How often a service that dies is started again (-1: without end).
-        replicas: Number of instances. This version runs one.
+        replicas: Number of instances, between which the handle chooses for each call.
         lifetime: "detached" outlives the job; None ends with it, or with its namespace.
         start_timeout: Seconds that construction, resources included, may take.
         close_timeout: Seconds that the service's own `close()` may take before it is killed.
@@ -56,11 +56,10 @@ class ServiceOptions:
         for name, count, least in (
             ("max_concurrency", self.max_concurrency, 1),
             ("max_restarts", self.max_restarts, -1),
+            ("replicas", self.replicas, 1),
         ):
             if count is not None and not (_is_int(count) and count >= least):
                 raise InvalidOptionError(name, count, f"a whole number from {least}")
-        if not (_is_int(self.replicas) and self.replicas == 1):
-            raise InvalidOptionError("replicas", self.replicas, "1, all that this version can run")
         if self.lifetime not in (None, "detached"):
             raise InvalidOptionError("lifetime", self.lifetime, 'None or "detached"')
         check_timeout("start_timeout", self.start_timeout)

@@ -1,34 +1,43 @@
 """`ServiceBase`: the registry that every backend is.
 
-A backend implements five primitives here and the calls of a `Connection`:
+A backend implements five primitives here, the steps of a `Construction` and the calls of a
+`Connection`:
 
-    _start      make a service, atomically by name
+    _start      reserve a name and begin to construct a service under it
     _connect    find one that lives
     _names      list those that live
     _stop       end one
     _describe   tell about one
 
-Everything that a user sees is built on them, once, here.
+Everything that a user sees is built on them, once, here. To a backend each replica is a service of
+its own, with a name that no user can choose. The first has the name of the whole service: who wins
+that name adds the others, and it is published last, so that lookups see all of them or none.
 """
 
 from __future__ import annotations
 
+import pickle
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
-from services_core.connections import Connection
+from services_core.connections import CallOptions, Connection, PublishedClient, ServiceKey
+from services_core.construction import Construction
 from services_core.errors import (
-    InvalidNameError,
+    NotAClientError,
     RegistryClosedError,
+    ServiceDiedError,
     ServiceExistsError,
     ServiceNotFoundError,
+    ServiceStartError,
     ServiceTimeoutError,
 )
 from services_core.handles import Handle
+from services_core.names import check_name, replica_name, split_replica
 from services_core.options import (
     DEFAULT_START_TIMEOUT,
     ServiceOptions,
@@ -36,13 +45,16 @@ from services_core.options import (
     make_options,
     split_options,
 )
+from services_core.owners import ServiceOwner, is_alive, watch_owner
+from services_core.replicas import ReplicatedConnection
 from services_core.services import ServiceInfo, ServiceSpec
 from services_core.waiting import looks
 
 T = TypeVar("T")
+R = TypeVar("R")
 
-# Services that reset() ends at the same time; each may take its close_timeout.
-_RESET_THREADS = 16
+# Services that are ended at the same time.
+_ENDING_THREADS = 16
 
 
 class ServiceBase(ABC):
@@ -74,12 +86,12 @@ class ServiceBase(ABC):
     # -- what a backend implements ---------------------------------------------------------------
 
     @abstractmethod
-    def _start(self, spec: ServiceSpec) -> Connection:
-        """Reserve the name, construct the service and return a connection to it.
+    def _start(self, spec: ServiceSpec) -> Construction:
+        """Reserve the name and begin to construct the service.
 
         Raises:
             ServiceExistsError: The name is taken or reserved.
-            ServiceStartError: The service didn't come up; the name is free again.
+            ServiceStartError: What the service asks for can't be had here; the name is free.
         """
 
     @abstractmethod
@@ -101,30 +113,53 @@ class ServiceBase(ABC):
     def _release(self) -> None:  # noqa: B027 - most backends hold nothing for a registry
         """Let go of what this registry object itself holds. Services are left running."""
 
+    def _client_content(self, client: Any) -> Any:
+        """What is sent to other workers for an owner's client; a backend may pickle otherwise."""
+        return pickle.dumps(client)
+
+    def _client_from(self, content: Any) -> Any:
+        """Undo `_client_content`, in any worker."""
+        return pickle.loads(content)  # noqa: S301 - from a worker of the same job
+
     # -- registering -----------------------------------------------------------------------------
 
-    def register(self, name: str, cls: type, /, *args: Any, **kwargs: Any) -> Handle:
+    @overload
+    def register(self, name: str, cls: type, /, *args: Any, **kwargs: Any) -> Handle: ...
+    @overload
+    def register(self, name: str, cls: ServiceOwner, /) -> Any: ...
+    def register(self, name: str, cls: type | ServiceOwner, /, *args: Any, **kwargs: Any) -> Any:
         """Start a service and give it a name; returns when its constructor has returned.
 
         Keywords that are options (the portable ones, and the backend's own) go to the backend,
         all others to the constructor.
 
+        Given a running owner (`ServiceOwner`) instead of a class, it publishes the owner's client:
+        `get` and `get_client` return it in every worker, for as long as the owner and its process
+        live. The owner stays the caller's: `unregister` and `reset` forget it and leave it running.
+
         Args:
             name: Name under which every worker finds the service.
-            cls: Class of the service. Its public methods can be called from everywhere.
+            cls: Class of the service, whose public methods can be called from everywhere; or an
+                owner.
             *args: Positional arguments of the constructor.
             **kwargs: Options, and keyword arguments of the constructor.
 
         Returns:
-            A handle of the new service.
+            A handle of the new service; of an owner, its client.
 
         Raises:
             ServiceExistsError: The name is taken.
-            ServiceStartError: The constructor raised, or what was asked for can't be had.
+            ServiceStartError: The constructor raised, what was asked for can't be had, or the owner
+                isn't alive.
             AmbiguousOptionError: A keyword is an option and a parameter of the class.
             InvalidOptionError: An option has a value that can't be used.
+            TypeError: Neither a class nor an owner, or an owner with arguments.
         """
         self._check_open()
+        if not isinstance(cls, type) and isinstance(cls, ServiceOwner):
+            if args or kwargs:
+                raise TypeError("an owner runs already: it takes no arguments and no options")
+            return self._publish(name, cls)
         _check_class(cls)
         options, arguments = split_options(cls, kwargs, self.native_options)
         return self._register(name, cls, args, arguments, options)
@@ -171,7 +206,7 @@ class ServiceBase(ABC):
         options, arguments = split_options(cls, kwargs, self.native_options)
         give_up = time.monotonic() + options.start_timeout
         while True:
-            connection = self._connect(check_name("service name", name))
+            connection = self._resolve(check_name("service name", name))
             if connection is not None:
                 return Handle(connection)
             try:
@@ -190,7 +225,46 @@ class ServiceBase(ABC):
     ) -> Handle:
         check_name("service name", name)
         spec = ServiceSpec(name=name, cls=cls, args=args, kwargs=kwargs, options=options)
-        return Handle(self._start(spec))
+        return Handle(self._start_all(spec))
+
+    def _start_all(self, spec: ServiceSpec) -> Connection:
+        # The first replica may have died, and with it the claim of the others on the name.
+        if _replicas_of(spec.name, self._names(starting=True)):
+            raise ServiceExistsError(spec.name, self.namespace)
+        started: list[Construction] = []
+        try:
+            for index in range(spec.options.replicas):
+                part = replace(spec, name=replica_name(spec.name, index))
+                started.append(self._start(part))
+            for construction in started:
+                construction.wait()
+            connections = [construction.publish() for construction in reversed(started)]
+        except BaseException as error:
+            _at_once(lambda construction: construction.abandon(), started)
+            if isinstance(error, ServiceExistsError) and error.name != spec.name:
+                raise ServiceExistsError(spec.name, self.namespace) from error
+            raise
+        return self._one(spec.key(self.backend, self.namespace), connections[::-1])
+
+    def _publish(self, name: str, owner: ServiceOwner) -> Any:
+        if not is_alive(owner):
+            raise ServiceStartError(name, f"{type(owner).__name__} isn't alive: start() it first")
+        client = owner.client()
+        spec = ServiceSpec(
+            name=check_name("service name", name),
+            cls=PublishedClient,
+            args=(self._client_content(client),),
+            options=ServiceOptions(num_cpus=0),
+            bound=True,
+        )
+        key = self._start_all(spec).key
+
+        def still_published() -> bool:
+            connection = self._connect(name)
+            return connection is not None and connection.key == key
+
+        watch_owner(owner, still_published, lambda: self._stop(name))
+        return client
 
     # -- finding ---------------------------------------------------------------------------------
 
@@ -199,7 +273,7 @@ class ServiceBase(ABC):
     @overload
     def get(self, name: str, as_: type[T]) -> T: ...
     def get(self, name: str, as_: type[T] | None = None) -> Handle | T:
-        """The handle of a service that lives.
+        """The handle of a service that lives; of an owner, its client.
 
         Args:
             name: Its name.
@@ -209,14 +283,28 @@ class ServiceBase(ABC):
             ServiceNotFoundError: There is none of that name; the error lists what there is.
         """
         self._check_open()
-        connection = self._connect(check_name("service name", name))
+        connection = self._resolve(check_name("service name", name))
         if connection is None:
             raise ServiceNotFoundError(name, self.namespace, self.list())
-        handle = Handle(connection)
-        return handle if as_ is None else cast("T", handle)
+        return cast("T", self._as_user_sees(connection))
 
-    def wait_for(self, name: str, timeout: float = DEFAULT_START_TIMEOUT) -> Handle:
-        """Wait until some worker has registered a service of that name.
+    def get_client(self, name: str) -> Any:
+        """The client of an owner that was registered under that name.
+
+        Raises:
+            ServiceNotFoundError: There is nothing of that name.
+            NotAClientError: It is a service, registered as a class; a `TypeError`.
+        """
+        self._check_open()
+        connection = self._resolve(check_name("service name", name))
+        if connection is None:
+            raise ServiceNotFoundError(name, self.namespace, self.list())
+        if not _is_client(connection):
+            raise NotAClientError(name, self.namespace)
+        return self._as_user_sees(connection)
+
+    def wait_for(self, name: str, timeout: float = DEFAULT_START_TIMEOUT) -> Any:
+        """Wait until some worker has registered a service of that name, and `get` it.
 
         Args:
             name: The service's name.
@@ -229,9 +317,9 @@ class ServiceBase(ABC):
         check_timeout("timeout", timeout)
         check_name("service name", name)
         for _ in looks(timeout):
-            connection = self._connect(name)
+            connection = self._resolve(name)
             if connection is not None:
-                return Handle(connection)
+                return self._as_user_sees(connection)
         raise ServiceTimeoutError(name, "wait_for", timeout)
 
     def describe(self, name: str) -> ServiceInfo:
@@ -241,19 +329,27 @@ class ServiceBase(ABC):
             ServiceNotFoundError: There is none of that name.
         """
         self._check_open()
-        info = self._describe(check_name("service name", name))
-        if info is None:
+        connection = self._resolve(check_name("service name", name))
+        count = 1 if connection is None else connection.key.replicas
+        found = (self._describe(replica_name(name, index)) for index in range(count))
+        infos = [info for info in found if info is not None]
+        if not infos:
             raise ServiceNotFoundError(name, self.namespace, self.list())
-        return info
+        return infos[0] if count == 1 else _summary(name, infos)
 
     def list(self) -> list[str]:
         """Names of the services that live, sorted."""
         self._check_open()
-        return sorted(self._names())
+        names = set(self._names())
+        services = {split_replica(name)[0] for name in names}
+        unsure = services - names
+        if unsure:  # the first replica is dead, or not there yet
+            unsure &= set(self._names(starting=True))
+        return sorted(services - unsure)
 
     def __contains__(self, name: object) -> bool:
         self._check_open()
-        return isinstance(name, str) and bool(name) and self._connect(name) is not None
+        return isinstance(name, str) and bool(name) and self._resolve(name) is not None
 
     def __getitem__(self, name: str) -> Handle:
         return self.get(name)
@@ -283,22 +379,15 @@ class ServiceBase(ABC):
             ServiceNotFoundError: There is none of that name.
         """
         self._check_open()
-        if not self._stop(check_name("service name", name)):
+        check_name("service name", name)
+        others = _replicas_of(name, self._names(starting=True))
+        if not any(_at_once(self._stop, [name, *others])):
             raise ServiceNotFoundError(name, self.namespace, self.list())
 
     def reset(self) -> None:
         """End every service of the namespace, those under construction included."""
         self._check_open()
-        names = self._names(starting=True)
-        if not names:
-            return
-        try:
-            with ThreadPoolExecutor(min(len(names), _RESET_THREADS), "services-reset") as pool:
-                list(pool.map(self._stop, names))
-        except RuntimeError:
-            # At exit (atexit) Python starts no threads any more. Ending twice does no harm.
-            for name in names:
-                self._stop(name)
+        _at_once(self._stop, self._names(starting=True))
 
     def close(self) -> None:
         """Let go of the namespace; its services run on. A second call does nothing."""
@@ -336,33 +425,86 @@ class ServiceBase(ABC):
         if self._closed:
             raise RegistryClosedError(self.namespace)
 
+    def _resolve(self, name: str) -> Connection | None:
+        """A connection to the service of that name, all its replicas that live included."""
+        first = self._connect(name)
+        if first is not None and first.key.replicas == 1:
+            return first
+        if first is None:
+            names = _replicas_of(name, self._names())
+            if not names or name in self._names(starting=True):
+                return None
+        else:
+            names = [replica_name(name, index) for index in range(1, first.key.replicas)]
+        found = [first, *map(self._connect, names)]
+        living = [connection for connection in found if connection is not None]
+        if not living:
+            return None
+        key = living[0].key._replace(name=name)
+        return self._one(key, [c for c in living if c.key.incarnation == key.incarnation])
+
+    def _one(self, key: ServiceKey, connections: Sequence[Connection]) -> Connection:
+        return connections[0] if key.replicas == 1 else ReplicatedConnection(key, connections)
+
+    def _as_user_sees(self, connection: Connection) -> Any:
+        if not _is_client(connection):
+            return Handle(connection)
+        try:
+            return self._client_from(connection.call("client", (), {}, CallOptions()))
+        except ServiceDiedError as error:
+            raise ServiceNotFoundError(connection.key.name, self.namespace, self.list()) from error
+
     def _wait_while_starting(self, name: str, give_up: float, timeout: float) -> None:
         for _ in looks(give_up - time.monotonic()):
-            if self._connect(name) is not None or name not in self._names(starting=True):
+            if self._resolve(name) is not None or name not in self._names(starting=True):
                 return
         raise ServiceTimeoutError(name, "its registration by another worker", timeout)
-
-
-def check_name(what: str, value: object) -> str:
-    """Return `value` if it can name a namespace or a service.
-
-    Raises:
-        InvalidNameError: It is not a string, is empty, or holds a NUL character.
-    """
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise InvalidNameError(what, value)
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # a lone surrogate: no backend can write it anywhere
-        raise InvalidNameError(what, value) from error
-    return value
 
 
 def _check_class(cls: object) -> None:
     if not isinstance(cls, type):
         raise TypeError(
-            f"a service is registered as a class and its constructor's arguments, not {cls!r}"
+            f"a service is registered as a class and its constructor's arguments, or as a running "
+            f"owner with start, shutdown, is_alive and client; {cls!r} is neither"
         )
+
+
+def _replicas_of(service: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that replicas of a service have, the first one's apart."""
+    return [name for name in names if name != service and split_replica(name)[0] == service]
+
+
+def _is_client(connection: Connection) -> bool:
+    return connection.methods.get("client") == "client"
+
+
+def _summary(name: str, replicas: list[ServiceInfo]) -> ServiceInfo:
+    """What is known of a service that has replicas."""
+    started = [info.started_at for info in replicas if info.started_at is not None]
+    restarts = [info.restarts for info in replicas if info.restarts is not None]
+    running = any(info.state == "running" for info in replicas)
+    return replace(
+        replicas[0],
+        name=name,
+        state="running" if running else replicas[0].state,
+        pid=None,
+        node=None,
+        started_at=max(started, default=None),
+        restarts=sum(restarts) if restarts else None,
+        replicas=tuple(replicas),
+    )
+
+
+def _at_once(act: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Do the same to several items, in threads: ending a service may take its `close_timeout`."""
+    if len(items) < 2:
+        return [act(item) for item in items]
+    try:
+        with ThreadPoolExecutor(min(len(items), _ENDING_THREADS), "services-end") as pool:
+            return list(pool.map(act, items))
+    except RuntimeError:
+        # At exit (atexit) Python starts no threads any more. Ending twice does no harm.
+        return [act(item) for item in items]
 
 
 def _reopen(cls: type[ServiceBase], namespace: str, options: dict[str, Any]) -> ServiceBase:

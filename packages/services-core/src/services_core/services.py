@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from services_core.connections import ServiceKey
 from services_core.options import ServiceOptions
 
 ServiceState = Literal["starting", "running", "restarting"]
+
+
+def new_incarnation() -> str:
+    """An identity for a service that is about to start."""
+    return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +27,10 @@ class ServiceSpec:
         cls: Its class.
         args: Positional arguments of the constructor.
         kwargs: Keyword arguments of the constructor.
-        options: What the backend is asked for.
+        options: What the backend is asked for. `options.replicas` is done when a backend sees it:
+            each replica is a spec of its own, with a name of its own.
+        incarnation: Identity of this service, shared by its replicas.
+        bound: Whether it ends with the process that registers it, whatever its `lifetime`.
     """
 
     name: str
@@ -28,6 +38,12 @@ class ServiceSpec:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     options: ServiceOptions = field(default_factory=ServiceOptions)
+    incarnation: str = field(default_factory=new_incarnation)
+    bound: bool = False
+
+    def key(self, backend: str, namespace: str) -> ServiceKey:
+        """Identity of the service, as its connections carry it."""
+        return ServiceKey(backend, namespace, self.name, self.incarnation, self.options.replicas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +62,8 @@ class ServiceInfo:
         restarts: How often it was started again, or None where the backend doesn't tell.
         options: The options that it was registered with, those left at their default apart; what
             is not a plain value as its repr.
+        replicas: The same of each of its replicas that lives, where it has several. `pid` and
+            `node` are then None, `started_at` is the last one's, and `restarts` their sum.
     """
 
     name: str
@@ -58,6 +76,7 @@ class ServiceInfo:
     started_at: float | None = None
     restarts: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    replicas: tuple[ServiceInfo, ...] = ()
 
 
 def class_name(cls: type) -> str:

@@ -190,7 +190,7 @@ class RegistryConformance:
 
     def test_what_is_no_class_is_refused(self, services: ServiceBase) -> None:
         with pytest.raises(TypeError, match="class"):
-            services.register("counter", Counter())  # type: ignore[arg-type]
+            services.register("counter", Counter())  # type: ignore[call-overload]
 
     # -- registering is atomic -------------------------------------------------------------------
 

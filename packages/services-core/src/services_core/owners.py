@@ -1,0 +1,63 @@
+"""Owners: running objects that publish a client under a name, and stay whose they are.
+
+A vLLM server's URL or a logger's client is found in the registry like a service, while the
+registry neither starts nor ends what stands behind it. The client is held by a small service that
+is bound to the owner's process; a thread there takes it back when the owner is no longer alive.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+# How often an owner is asked whether it lives (seconds).
+_LOOK_SECONDS = 0.5
+
+
+@runtime_checkable
+class ServiceOwner(Protocol):
+    """What `register` takes besides a class: an object that runs, and gives out clients.
+
+    `is_alive` is a property or a method. The shape is that of TorchRL's `torchrl.services.Service`.
+    """
+
+    @property
+    def is_alive(self) -> Any:
+        """Whether it runs."""
+
+    def start(self) -> Any:
+        """Start it; the registry never does."""
+
+    def shutdown(self) -> None:
+        """End it; the registry never does."""
+
+    def client(self) -> Any:
+        """What other workers use to reach it; must pickle."""
+
+
+def is_alive(owner: ServiceOwner) -> bool:
+    """Whether an owner says that it runs."""
+    alive = owner.is_alive
+    return bool(alive() if callable(alive) else alive)
+
+
+def watch_owner(owner: ServiceOwner, still_published: Callable[[], bool], take_back: Any) -> None:
+    """Take back what an owner has published when it no longer runs.
+
+    Args:
+        owner: The owner.
+        still_published: Whether its client is still what the name stands for.
+        take_back: Called once if the owner ends before that.
+    """
+
+    def watch() -> None:
+        pause = threading.Event()
+        while not pause.wait(_LOOK_SECONDS):
+            if not still_published():
+                return
+            if not is_alive(owner):
+                take_back()
+                return
+
+    threading.Thread(target=watch, name="services-owner", daemon=True).start()

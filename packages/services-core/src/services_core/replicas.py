@@ -1,0 +1,243 @@
+"""Replicas: one service in several instances, and the router that chooses between them.
+
+    Method -> ReplicatedConnection -> the connection of one replica -> that replica
+
+Without a key a call goes to the less loaded of two random replicas (Mitzenmacher, "The Power of Two
+Choices in Randomized Load Balancing", 2001). Load is what this caller has outstanding there: it
+costs no message, and what other callers do averages out. With a key it goes to the replica that
+ranks first for it by rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to
+Increase Hit Rates", 1998), so that a lost replica moves the keys it had and no others.
+
+A replica that died is left out from then on. One that is being restarted keeps its keys, and gets
+no other calls for a moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from services_core.connections import CallOptions, Connection, ServiceKey
+from services_core.errors import ServiceDiedError
+from services_core.handles import Handle
+from services_core.names import split_replica
+
+# How long a replica that is being restarted gets no calls that another could take (seconds).
+_REST_SECONDS = 0.5
+
+
+class _Replica:
+    """One replica, as the router of this caller sees it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.index = split_replica(connection.key.name)[1]
+        self.outstanding = 0
+        self.died = False
+        self.rests_until = 0.0
+
+
+class ReplicatedConnection(Connection):
+    """All replicas of one service, as one connection. `native` is a list with that of each.
+
+    Args:
+        key: Identity of the service.
+        replicas: Connections to its replicas, at least one.
+    """
+
+    def __init__(self, key: ServiceKey, replicas: Sequence[Connection]) -> None:
+        super().__init__(key, replicas[0].methods)
+        self._replicas = [_Replica(connection) for connection in replicas]
+        self._lock = threading.Lock()
+
+    @property
+    def native(self) -> list[Any]:
+        """What the backend holds of each replica."""
+        return [replica.connection.native for replica in self._replicas]
+
+    def call(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Any:
+        """Call a method of the chosen replica and wait for its value."""
+        replica = self._take(options.key)
+        try:
+            result = replica.connection.call(method, args, kwargs, options)
+        except BaseException as error:
+            self._give_back(replica, error)
+            raise
+        self._give_back(replica)
+        return result
+
+    def remote(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Any:
+        """Start a call of the chosen replica and return the backend's own future."""
+        return self._started(
+            options.key,
+            lambda connection: connection.remote(method, args, kwargs, options),
+        )
+
+    def submit(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Future[Any]:
+        """Start a call of the chosen replica and return a future of its value."""
+        future: Future[Any] = self._started(
+            options.key,
+            lambda connection: connection.submit(method, args, kwargs, options),
+        )
+        return future
+
+    def stream(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Iterator[Any]:
+        """Call a generator method of the chosen replica and iterate over what it yields."""
+        replica = self._take(options.key)
+        try:
+            yield from replica.connection.stream(method, args, kwargs, options)
+        except BaseException as error:
+            self._give_back(replica, error)
+            raise
+        self._give_back(replica)
+
+    async def aio(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Any:
+        """Call a method of the chosen replica and await its value."""
+        replica = self._take(options.key)
+        try:
+            result = await replica.connection.aio(method, args, kwargs, options)
+        except BaseException as error:
+            self._give_back(replica, error)
+            raise
+        self._give_back(replica)
+        return result
+
+    async def astream(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> AsyncIterator[Any]:
+        """Iterate over what a generator method of the chosen replica yields."""
+        replica = self._take(options.key)
+        try:
+            async for item in replica.connection.astream(method, args, kwargs, options):
+                yield item
+        except BaseException as error:
+            self._give_back(replica, error)
+            raise
+        self._give_back(replica)
+
+    def refuse_blocking(self, method: str) -> None:
+        """Raise `BlockingCallError` in an event loop of a service, or in one of the replicas."""
+        for replica in self._replicas:
+            replica.connection.refuse_blocking(method)
+
+    def replica_of(self, key: str) -> int:
+        """Which replica (its index) calls with that key go to at the moment.
+
+        Raises:
+            ServiceDiedError: All of them died.
+        """
+        return self._home(key).index
+
+    def _started(self, key: str | None, start: Callable[[Connection], Any]) -> Any:
+        replica = self._take(key)
+        try:
+            reference = start(replica.connection)
+        except BaseException as error:
+            self._give_back(replica, error)
+            raise
+        replica.connection.when_done(reference, lambda error: self._give_back(replica, error))
+        return reference
+
+    def _take(self, key: str | None) -> _Replica:
+        with self._lock:
+            replica = self._less_loaded() if key is None else self._home(key)
+            replica.outstanding += 1
+        return replica
+
+    def _give_back(self, replica: _Replica, error: BaseException | None = None) -> None:
+        with self._lock:
+            replica.outstanding -= 1
+            # A method may have met the death of another service than its own.
+            if isinstance(error, ServiceDiedError) and error.name == replica.connection.key.name:
+                if error.restarting:
+                    replica.rests_until = time.monotonic() + _REST_SECONDS
+                else:
+                    replica.died = True
+
+    def _less_loaded(self) -> _Replica:
+        now = time.monotonic()
+        alive = self._alive()
+        awake = [replica for replica in alive if replica.rests_until <= now] or alive
+        pair = random.sample(awake, min(2, len(awake)))
+        return min(pair, key=lambda replica: replica.outstanding)
+
+    def _home(self, key: str) -> _Replica:
+        return max(self._alive(), key=lambda replica: _rank(key, replica.index))
+
+    def _alive(self) -> list[_Replica]:
+        alive = [replica for replica in self._replicas if not replica.died]
+        if not alive:
+            raise ServiceDiedError(self.key.name, f"all its {self.key.replicas} replicas")
+        return alive
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.key, [replica.connection for replica in self._replicas])
+
+
+@dataclass(frozen=True)
+class KeyGroup:
+    """Items of a batch that belong on one replica.
+
+    Attributes:
+        key: A key for `options(key=...)` that leads there.
+        positions: Where the items stand in the batch, in ascending order.
+    """
+
+    key: str
+    positions: list[int]
+
+
+def group_by_replica(handle: Handle, keys: Sequence[str]) -> list[KeyGroup]:
+    """Group the items of a batch by the replica that their keys lead to: one call a replica.
+
+    Args:
+        handle: A handle of any service. One without replicas has them all in one group.
+        keys: The key of each item.
+
+    Raises:
+        ServiceDiedError: All replicas died.
+
+    Example:
+        >>> from services_core import get_services
+        >>> class Squares:
+        ...     def squares(self, numbers):
+        ...         return [number**2 for number in numbers]
+        >>> numbers, keys = [1, 2, 3, 4], ["env-1", "env-2", "env-3", "env-4"]
+        >>> results = {}
+        >>> with get_services(backend="inline", namespace="grouped") as services:
+        ...     handle = services.register("squares", Squares, replicas=2)
+        ...     for group in group_by_replica(handle, keys):
+        ...         batch = [numbers[position] for position in group.positions]
+        ...         answers = handle.squares.options(key=group.key)(batch)
+        ...         results.update(zip(group.positions, answers, strict=True))
+        >>> sorted(results.items())
+        [(0, 1), (1, 4), (2, 9), (3, 16)]
+    """
+    connection = handle._connection  # noqa: SLF001 - so that no method name is taken from users
+    groups: dict[Hashable, KeyGroup] = {}
+    for position, key in enumerate(keys):
+        home = connection.replica_of(key) if isinstance(connection, ReplicatedConnection) else 0
+        groups.setdefault(home, KeyGroup(key, [])).positions.append(position)
+    return list(groups.values())
+
+
+def _rank(key: str, index: int) -> bytes:
+    return hashlib.blake2b(
+        f"{index}:{key}".encode("utf-8", "surrogatepass"), digest_size=8
+    ).digest()
