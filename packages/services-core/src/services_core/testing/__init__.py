@@ -45,9 +45,9 @@ def __getattr__(name: str) -> Any:
     if name == "RegistryConformance":
         import pytest
 
-        # The asserts of the suite are rewritten like those of a test module.
+        # Its asserts are rewritten like those of a test module.
         if "services_core.testing.conformance" not in sys.modules:
-            pytest.register_assert_rewrite("services_core.testing.conformance")
+            pytest.register_assert_rewrite("services_core.testing.promises")
         from services_core.testing.conformance import RegistryConformance
 
         return RegistryConformance

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from services_core.handles import Handle
 
 
 class Counter:
@@ -126,9 +133,160 @@ class Failing:
         """Return what can't be sent."""
         return threading.Lock()
 
+    def stop_iteration(self) -> NoReturn:
+        """Raise what an asyncio future can't hold."""
+        raise StopIteration("as you see")
+
+    def exit(self) -> NoReturn:
+        """Try to end the process, in the polite way."""
+        sys.exit(3)
+
+    def leave(self) -> NoReturn:
+        """End the process at once."""
+        os._exit(3)
+
+    def leave_while_streaming(self) -> Iterator[int]:
+        """Yield a number, then end the process."""
+        yield 1
+        os._exit(3)
+
     def well(self) -> str:
         """Show that the service lives."""
         return "well"
+
+
+class Leaver:
+    """A constructor that ends its process."""
+
+    def __init__(self) -> None:
+        os._exit(3)
+
+
+class Stubborn:
+    """A `close()` that never ends."""
+
+    def pid(self) -> int:
+        """Process that the service runs in."""
+        return os.getpid()
+
+    def close(self) -> None:
+        """Wait for ever."""
+        threading.Event().wait()
+
+
+class Caller:
+    """A service that calls services."""
+
+    def answer(self) -> int:
+        """What others ask for."""
+        return 42
+
+    def ask(self, handle: Handle) -> int:
+        """Call a service and wait."""
+        answer: int = handle.answer()
+        return answer
+
+
+class AsyncCaller:
+    """A service with coroutine methods that calls services."""
+
+    async def answer(self) -> int:
+        """What others ask for."""
+        return 42
+
+    async def ask(self, handle: Handle) -> int:
+        """Call a service and block the event loop meanwhile."""
+        answer: int = handle.answer()
+        return answer
+
+    async def ask_politely(self, handle: Handle) -> int:
+        """Call a service and leave the event loop to others meanwhile."""
+        answer: int = await handle.answer.aio()
+        return answer
+
+
+class Member:
+    """One replica of several.
+
+    Args:
+        roll: A folder in which each replica that is constructed leaves a file.
+        fails: Which one raises, counted from 0 in the order of construction.
+        closed: A folder in which each replica that is closed leaves a file.
+    """
+
+    def __init__(
+        self, roll: str | None = None, *, fails: int = -1, closed: str | None = None
+    ) -> None:
+        self._name = uuid.uuid4().hex
+        self._closed = closed
+        if roll is not None:
+            for number in range(1000):
+                with contextlib.suppress(FileExistsError):
+                    Path(roll, str(number)).touch(exist_ok=False)
+                    break
+            if number == fails:
+                raise BrokenError(number)
+
+    def who(self) -> str:
+        """A name that no other replica has."""
+        return self._name
+
+    def pid(self) -> int:
+        """Process that the replica runs in."""
+        return os.getpid()
+
+    def busy(self, gate: str) -> str:
+        """Return the name when a file is there."""
+        wait_for_file(gate)
+        return self._name
+
+    def numbers(self, end: int) -> Iterator[int]:
+        """Yield the numbers below `end`."""
+        # Not `yield from range(end)`: Ray sends into the generator, and a range takes nothing.
+        for number in range(end):  # noqa: UP028
+            yield number
+
+    def close(self) -> None:
+        """Leave a mark that the replica was closed."""
+        if self._closed is not None:
+            Path(self._closed, self._name).touch()
+
+
+class Server:
+    """An owner: it runs by itself and gives out addresses.
+
+    Args:
+        address: Where it is said to listen.
+    """
+
+    def __init__(self, address: str = "http://127.0.0.1:8000") -> None:
+        self._address = address
+        self._runs = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._runs
+
+    def start(self) -> Server:
+        """Start it."""
+        self._runs = True
+        return self
+
+    def shutdown(self) -> None:
+        """End it."""
+        self._runs = False
+
+    def client(self) -> Address:
+        """What others reach it by."""
+        return Address(self._address)
+
+
+@dataclass(frozen=True)
+class Address:
+    """The client of a `Server`."""
+
+    url: str
 
 
 class Gated:

@@ -1,0 +1,1 @@
+"""The promises of the registry, one module a topic; `RegistryConformance` puts them together."""
