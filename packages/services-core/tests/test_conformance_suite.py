@@ -30,6 +30,7 @@ class TestBroken(RegistryConformance):
 
 BROKEN = '''
 import threading
+import time
 from services_core import InlineService, ServiceExistsError, ServiceOptions
 from dataclasses import replace
 
@@ -40,6 +41,36 @@ class Overwrites(InlineService):
     def _start(self, spec):
         self._stop(spec.name)
         return super()._start(spec)
+
+
+class Races(InlineService):
+    """Between the look whether a name is free and taking it, others look too."""
+
+    def _start(self, spec):
+        from services_core import inline
+
+        if spec.name in self._names(starting=True):
+            raise ServiceExistsError(spec.name, self.namespace)
+        time.sleep(0.05)
+        while True:
+            with inline._lock:
+                inline._namespaces.get(self.namespace, {}).pop(spec.name, None)
+            try:
+                return super()._start(spec)
+            except ServiceExistsError:
+                continue
+
+
+class Remembers(InlineService):
+    """What was once found is found for ever."""
+
+    found = {}
+
+    def _connect(self, name):
+        connection = super()._connect(name)
+        if connection is not None:
+            self.found[self.namespace, name] = connection
+        return self.found.get((self.namespace, name))
 
 
 class Lies(InlineService):
@@ -54,6 +85,42 @@ class Swallows(InlineService):
 
     def _start(self, spec):
         return super()._start(replace(spec, options=replace(spec.options, max_concurrency=16)))
+
+
+class IgnoresOptions(InlineService):
+    """Options are dropped on the way to the service."""
+
+    def _start(self, spec):
+        return super()._start(replace(spec, options=ServiceOptions(replicas=spec.options.replicas)))
+
+
+class ShowsEarly(InlineService):
+    """A service is seen as soon as it is constructed, its other replicas or not."""
+
+    def _start(self, spec):
+        construction = super()._start(spec)
+
+        class Early(type(construction)):
+            def wait(self):
+                super().wait()
+                super().publish()
+
+        construction.__class__ = Early
+        return construction
+
+
+class KeepsClaims(InlineService):
+    """A name whose service never came up stays taken."""
+
+    def _start(self, spec):
+        construction = super()._start(spec)
+
+        class Claim(type(construction)):
+            def abandon(self):
+                pass
+
+        construction.__class__ = Claim
+        return construction
 
 
 class NeverCloses(InlineService):
@@ -95,6 +162,11 @@ class Mixes(InlineService):
     ("backend", "failing"),
     [
         ("Overwrites", "test_a_taken_name_is_refused_and_its_service_unharmed"),
+        ("Races", "test_of_many_registrations_of_a_name_one_wins"),
+        ("Remembers", "test_it_lists_its_services_sorted"),
+        ("IgnoresOptions", "test_describe_tells_what_runs"),
+        ("ShowsEarly", "test_all_replicas_are_seen_at_once_or_none"),
+        ("KeepsClaims", "test_a_constructor_that_raises_fails_the_registration"),
         ("Lies", "test_a_name_is_reserved_while_its_constructor_runs"),
         ("Swallows", "test_one_call_runs_at_a_time_by_default"),
         ("NeverCloses", "test_a_service_is_closed_before_it_ends"),

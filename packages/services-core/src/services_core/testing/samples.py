@@ -309,6 +309,22 @@ class Gated:
         return "open"
 
 
+class GatedMember:
+    """One of several replicas, whose constructor waits unless it is the first to run.
+
+    Args:
+        roll: A folder in which each replica leaves a file.
+        gate: The file that all but the first wait for.
+    """
+
+    def __init__(self, roll: str, gate: str) -> None:
+        try:
+            Path(roll, "first").touch(exist_ok=False)
+        except FileExistsError:
+            Path(roll, "later").touch()
+            wait_for_file(gate)
+
+
 class Meeting:
     """Knows whether two calls were inside at the same time."""
 

@@ -24,7 +24,7 @@ from services_core.replicas import group_by_replica
 from services_core.testing.capabilities import Capability
 from services_core.testing.observing import eventually, is_running
 from services_core.testing.promises.basis import OpenRegistry, Promises, needs
-from services_core.testing.samples import Counter, Gated, Member, wait_for_file
+from services_core.testing.samples import Counter, GatedMember, Member, wait_for_file
 
 _KEYS = [f"env-{number}" for number in range(40)]
 
@@ -99,18 +99,20 @@ class Replicas(Promises):
     def test_all_replicas_are_seen_at_once_or_none(
         self, services: ServiceBase, open_registry: OpenRegistry, tmp_path: Path
     ) -> None:
-        gate, entered = str(tmp_path / "gate"), str(tmp_path / "entered")
+        gate = tmp_path / "gate"
         other = open_registry("conformance")
         with ThreadPoolExecutor(1) as pool:
-            registering = pool.submit(services.register, "gated", Gated, gate, entered, replicas=2)
+            registering = pool.submit(
+                services.register, "gated", GatedMember, str(tmp_path), str(gate), replicas=2
+            )
             try:
-                wait_for_file(entered)
+                wait_for_file(str(tmp_path / "later"))
                 with pytest.raises(ServiceExistsError):
-                    other.register("gated", Gated, replicas=2)
+                    other.register("gated", Counter)
                 assert "gated" not in other
                 assert other.list() == []
             finally:
-                Path(gate).touch()
+                gate.touch()
             assert registering.result(30) == other["gated"]
 
     def test_a_replica_that_fails_fails_the_registration(
