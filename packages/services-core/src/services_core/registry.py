@@ -1,32 +1,17 @@
 """`ServiceBase`: the registry that every backend is.
 
-A backend implements five primitives here, the steps of a `Construction` and the calls of a
-`Connection`:
-
-    _start      reserve a name and begin to construct a service under it
-    _connect    find one that lives
-    _names      list those that live
-    _stop       end one
-    _describe   tell about one
-
-Everything that a user sees is built on them, once, here. To a backend each replica is a service of
-its own, with a name that no user can choose. The first has the name of the whole service: who wins
-that name adds the others, and it is published last, so that lookups see all of them or none.
+What differs between backends stands in `services_core.primitives`; how several replicas are one
+service in `services_core.groups`. This is what a user sees of them.
 """
 
 from __future__ import annotations
 
-import pickle
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
-from services_core.connections import CallOptions, Connection, PublishedClient, ServiceKey
-from services_core.construction import Construction
+from services_core.connections import CallOptions, Connection, PublishedClient
 from services_core.errors import (
     NotAClientError,
     RegistryClosedError,
@@ -36,8 +21,9 @@ from services_core.errors import (
     ServiceStartError,
     ServiceTimeoutError,
 )
+from services_core.groups import Groups, at_once
 from services_core.handles import Handle
-from services_core.names import check_name, replica_name, split_replica
+from services_core.names import check_name
 from services_core.options import (
     DEFAULT_START_TIMEOUT,
     ServiceOptions,
@@ -46,18 +32,13 @@ from services_core.options import (
     split_options,
 )
 from services_core.owners import ServiceOwner, is_alive, watch_owner
-from services_core.replicas import ReplicatedConnection
 from services_core.services import ServiceInfo, ServiceSpec
 from services_core.waiting import looks
 
 T = TypeVar("T")
-R = TypeVar("R")
-
-# Services that are ended at the same time.
-_ENDING_THREADS = 16
 
 
-class ServiceBase(ABC):
+class ServiceBase(Groups):
     """A namespace of services that all workers of a job see.
 
     `get_services` makes one. Any number of them, in any number of processes, may speak of the same
@@ -72,54 +53,10 @@ class ServiceBase(ABC):
         InvalidNameError: The namespace is empty or not a string.
     """
 
-    backend: ClassVar[str]
-    """The backend's name, as `get_services` takes it."""
-
-    native_options: ClassVar[frozenset[str]] = frozenset()
-    """Options that `register` passes on to this backend alone."""
-
     def __init__(self, namespace: str = "services", **options: Any) -> None:
         self.namespace = check_name("namespace", namespace)
         self._init_options = options
         self._closed = False
-
-    # -- what a backend implements ---------------------------------------------------------------
-
-    @abstractmethod
-    def _start(self, spec: ServiceSpec) -> Construction:
-        """Reserve the name and begin to construct the service.
-
-        Raises:
-            ServiceExistsError: The name is taken or reserved.
-            ServiceStartError: What the service asks for can't be had here; the name is free.
-        """
-
-    @abstractmethod
-    def _connect(self, name: str) -> Connection | None:
-        """A connection to the service of that name if it lives and is constructed, else None."""
-
-    @abstractmethod
-    def _names(self, *, starting: bool = False) -> list[str]:
-        """Names of the services that live; with `starting`, also those under construction."""
-
-    @abstractmethod
-    def _stop(self, name: str) -> bool:
-        """End a service (its `close()`, then its process); False if there was none."""
-
-    @abstractmethod
-    def _describe(self, name: str) -> ServiceInfo | None:
-        """What is known of a service, or None if there is none."""
-
-    def _release(self) -> None:  # noqa: B027 - most backends hold nothing for a registry
-        """Let go of what this registry object itself holds. Services are left running."""
-
-    def _client_content(self, client: Any) -> Any:
-        """What is sent to other workers for an owner's client; a backend may pickle otherwise."""
-        return pickle.dumps(client)
-
-    def _client_from(self, content: Any) -> Any:
-        """Undo `_client_content`, in any worker."""
-        return pickle.loads(content)  # noqa: S301 - from a worker of the same job
 
     # -- registering -----------------------------------------------------------------------------
 
@@ -206,7 +143,7 @@ class ServiceBase(ABC):
         options, arguments = split_options(cls, kwargs, self.native_options)
         give_up = time.monotonic() + options.start_timeout
         while True:
-            connection = self._resolve(check_name("service name", name))
+            connection = self._find_group(check_name("service name", name))
             if connection is not None:
                 return Handle(connection)
             try:
@@ -225,26 +162,7 @@ class ServiceBase(ABC):
     ) -> Handle:
         check_name("service name", name)
         spec = ServiceSpec(name=name, cls=cls, args=args, kwargs=kwargs, options=options)
-        return Handle(self._start_all(spec))
-
-    def _start_all(self, spec: ServiceSpec) -> Connection:
-        # The first replica may have died, and with it the claim of the others on the name.
-        if _replicas_of(spec.name, self._names(starting=True)):
-            raise ServiceExistsError(spec.name, self.namespace)
-        started: list[Construction] = []
-        try:
-            for index in range(spec.options.replicas):
-                part = replace(spec, name=replica_name(spec.name, index))
-                started.append(self._start(part))
-            for construction in started:
-                construction.wait()
-            connections = [construction.publish() for construction in reversed(started)]
-        except BaseException as error:
-            _at_once(lambda construction: construction.abandon(), started)
-            if isinstance(error, ServiceExistsError) and error.name != spec.name:
-                raise ServiceExistsError(spec.name, self.namespace) from error
-            raise
-        return self._one(spec.key(self.backend, self.namespace), connections[::-1])
+        return Handle(self._start_group(spec))
 
     def _publish(self, name: str, owner: ServiceOwner) -> Any:
         if not is_alive(owner):
@@ -257,7 +175,7 @@ class ServiceBase(ABC):
             options=ServiceOptions(num_cpus=0),
             bound=True,
         )
-        key = self._start_all(spec).key
+        key = self._start_group(spec).key
 
         def still_published() -> bool:
             connection = self._connect(name)
@@ -283,7 +201,7 @@ class ServiceBase(ABC):
             ServiceNotFoundError: There is none of that name; the error lists what there is.
         """
         self._check_open()
-        connection = self._resolve(check_name("service name", name))
+        connection = self._find_group(check_name("service name", name))
         if connection is None:
             raise ServiceNotFoundError(name, self.namespace, self.list())
         return cast("T", self._as_user_sees(connection))
@@ -296,7 +214,7 @@ class ServiceBase(ABC):
             NotAClientError: It is a service, registered as a class; a `TypeError`.
         """
         self._check_open()
-        connection = self._resolve(check_name("service name", name))
+        connection = self._find_group(check_name("service name", name))
         if connection is None:
             raise ServiceNotFoundError(name, self.namespace, self.list())
         if not _is_client(connection):
@@ -317,7 +235,7 @@ class ServiceBase(ABC):
         check_timeout("timeout", timeout)
         check_name("service name", name)
         for _ in looks(timeout):
-            connection = self._resolve(name)
+            connection = self._find_group(name)
             if connection is not None:
                 return self._as_user_sees(connection)
         raise ServiceTimeoutError(name, "wait_for", timeout)
@@ -329,27 +247,19 @@ class ServiceBase(ABC):
             ServiceNotFoundError: There is none of that name.
         """
         self._check_open()
-        connection = self._resolve(check_name("service name", name))
-        count = 1 if connection is None else connection.key.replicas
-        found = (self._describe(replica_name(name, index)) for index in range(count))
-        infos = [info for info in found if info is not None]
-        if not infos:
+        info = self._describe_group(check_name("service name", name))
+        if info is None:
             raise ServiceNotFoundError(name, self.namespace, self.list())
-        return infos[0] if count == 1 else _summary(name, infos)
+        return info
 
     def list(self) -> list[str]:
         """Names of the services that live, sorted."""
         self._check_open()
-        names = set(self._names())
-        services = {split_replica(name)[0] for name in names}
-        unsure = services - names
-        if unsure:  # the first replica is dead, or not there yet
-            unsure &= set(self._names(starting=True))
-        return sorted(services - unsure)
+        return self._list_groups()
 
     def __contains__(self, name: object) -> bool:
         self._check_open()
-        return isinstance(name, str) and bool(name) and self._resolve(name) is not None
+        return isinstance(name, str) and bool(name) and self._find_group(name) is not None
 
     def __getitem__(self, name: str) -> Handle:
         return self.get(name)
@@ -379,15 +289,13 @@ class ServiceBase(ABC):
             ServiceNotFoundError: There is none of that name.
         """
         self._check_open()
-        check_name("service name", name)
-        others = _replicas_of(name, self._names(starting=True))
-        if not any(_at_once(self._stop, [name, *others])):
+        if not self._stop_group(check_name("service name", name)):
             raise ServiceNotFoundError(name, self.namespace, self.list())
 
     def reset(self) -> None:
         """End every service of the namespace, those under construction included."""
         self._check_open()
-        _at_once(self._stop, self._names(starting=True))
+        at_once(self._stop, self._names(starting=True))
 
     def close(self) -> None:
         """Let go of the namespace; its services run on. A second call does nothing."""
@@ -418,33 +326,12 @@ class ServiceBase(ABC):
         return _reopen, (type(self), self.namespace, self._init_options)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._names())} services"
+        state = "closed" if self._closed else f"{len(self._list_groups())} services"
         return f"<{type(self).__name__} namespace={self.namespace!r}, {state}>"
 
     def _check_open(self) -> None:
         if self._closed:
             raise RegistryClosedError(self.namespace)
-
-    def _resolve(self, name: str) -> Connection | None:
-        """A connection to the service of that name, all its replicas that live included."""
-        first = self._connect(name)
-        if first is not None and first.key.replicas == 1:
-            return first
-        if first is None:
-            names = _replicas_of(name, self._names())
-            if not names or name in self._names(starting=True):
-                return None
-        else:
-            names = [replica_name(name, index) for index in range(1, first.key.replicas)]
-        found = [first, *map(self._connect, names)]
-        living = [connection for connection in found if connection is not None]
-        if not living:
-            return None
-        key = living[0].key._replace(name=name)
-        return self._one(key, [c for c in living if c.key.incarnation == key.incarnation])
-
-    def _one(self, key: ServiceKey, connections: Sequence[Connection]) -> Connection:
-        return connections[0] if key.replicas == 1 else ReplicatedConnection(key, connections)
 
     def _as_user_sees(self, connection: Connection) -> Any:
         if not _is_client(connection):
@@ -456,7 +343,7 @@ class ServiceBase(ABC):
 
     def _wait_while_starting(self, name: str, give_up: float, timeout: float) -> None:
         for _ in looks(give_up - time.monotonic()):
-            if self._resolve(name) is not None or name not in self._names(starting=True):
+            if self._find_group(name) is not None or name not in self._names(starting=True):
                 return
         raise ServiceTimeoutError(name, "its registration by another worker", timeout)
 
@@ -469,42 +356,8 @@ def _check_class(cls: object) -> None:
         )
 
 
-def _replicas_of(service: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that replicas of a service have, the first one's apart."""
-    return [name for name in names if name != service and split_replica(name)[0] == service]
-
-
 def _is_client(connection: Connection) -> bool:
     return connection.methods.get("client") == "client"
-
-
-def _summary(name: str, replicas: list[ServiceInfo]) -> ServiceInfo:
-    """What is known of a service that has replicas."""
-    started = [info.started_at for info in replicas if info.started_at is not None]
-    restarts = [info.restarts for info in replicas if info.restarts is not None]
-    running = any(info.state == "running" for info in replicas)
-    return replace(
-        replicas[0],
-        name=name,
-        state="running" if running else replicas[0].state,
-        pid=None,
-        node=None,
-        started_at=max(started, default=None),
-        restarts=sum(restarts) if restarts else None,
-        replicas=tuple(replicas),
-    )
-
-
-def _at_once(act: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Do the same to several items, in threads: ending a service may take its `close_timeout`."""
-    if len(items) < 2:
-        return [act(item) for item in items]
-    try:
-        with ThreadPoolExecutor(min(len(items), _ENDING_THREADS), "services-end") as pool:
-            return list(pool.map(act, items))
-    except RuntimeError:
-        # At exit (atexit) Python starts no threads any more. Ending twice does no harm.
-        return [act(item) for item in items]
 
 
 def _reopen(cls: type[ServiceBase], namespace: str, options: dict[str, Any]) -> ServiceBase:
