@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from _timing import quantile, times_of
+
 from python_executor import PythonExecutorService
 from python_executor._child.root import WARM_MODULES
 
@@ -74,18 +76,6 @@ class BareFork:
         self._process.communicate()
 
 
-def times_of(call: Callable[[], object], count: int, pace: float) -> list[float]:
-    """Seconds of each of ``count`` calls, ``pace`` seconds apart."""
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-        if pace:
-            time.sleep(pace)
-    return times
-
-
 def fresh_process(code: str) -> None:
     """What everybody does without a pool."""
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -94,7 +84,7 @@ def fresh_process(code: str) -> None:
 def row(name: str, seconds: list[float], unit: float) -> str:
     """One line of a table: p50, p95, and p50 in units of ``unit``."""
     p50 = statistics.median(seconds)
-    p95 = sorted(seconds)[int(len(seconds) * 0.95)]
+    p95 = quantile(seconds, 0.95)
     return f"  {name:<44}{p50 * 1e3:9.2f} ms{p95 * 1e3:9.2f} ms{p50 / unit:9.2f} x"
 
 
