@@ -240,7 +240,12 @@ def example(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def benchmarks(session: nox.Session) -> None:
-    """Time what the design promises (-- arguments of the scripts in benchmarks/)."""
-    session.install(*editable(WORKSPACE.for_backend("local")))
-    for script in sorted(Path("benchmarks").glob("*.py")):
-        session.run("python", str(script), *session.posargs)
+    """Time what the design promises, all of it or one script (-- registry --help)."""
+    scripts = {path.stem: path for path in sorted(Path("benchmarks").glob("[!_]*.py"))}
+    first, rest = session.posargs[:1], session.posargs[1:]
+    named = [name for name in first if name in scripts]
+    session.install(*editable(PACKAGES), "--group", "benchmarks")
+    for name in named or scripts:
+        arguments = rest if named else session.posargs
+        # Ctrl-C: a script ends what it has started, Ray for one, before it is ended itself.
+        session.run("python", str(scripts[name]), *arguments, interrupt_timeout=20.0)
