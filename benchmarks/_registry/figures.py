@@ -167,10 +167,15 @@ def outstanding(local: LocalSide | None, ray: RaySide | None) -> Figure:
     if ray is not None:
         of_ray, raw, get = ray.handle, ray.actor, ray.ray.get
         blocks[OURS_RAY] = lambda: times_of(lambda: _submitted(of_ray), 2)
-        blocks[RAW_RAY] = lambda: times_of(
+        blocks[f"{RAW_RAY}, ref.future()"] = lambda: times_of(lambda: _futures(raw), 2)
+        blocks[f"{RAW_RAY}, ray.get"] = lambda: times_of(
             lambda: get([raw.ping.remote(value) for value in range(OUTSTANDING)]), 2
         )
-    comparisons = [Against(OURS_LOCAL, RAW_RAY), Against(OURS_RAY, RAW_RAY)]
+    comparisons = [
+        Against(OURS_LOCAL, f"{RAW_RAY}, ray.get"),
+        Against(OURS_RAY, f"{RAW_RAY}, ref.future()"),
+        Against(OURS_RAY, f"{RAW_RAY}, ray.get"),
+    ]
     return Figure(f"{OUTSTANDING} calls submitted, then all waited for", blocks, comparisons)
 
 
@@ -234,4 +239,9 @@ async def _awaited(call: Callable[[], Awaitable[object]], count: int) -> list[fl
 
 def _submitted(handle: Any) -> None:
     for future in [handle.ping.submit(value) for value in range(OUTSTANDING)]:
+        future.result()
+
+
+def _futures(actor: Any) -> None:
+    for future in [actor.ping.remote(value).future() for value in range(OUTSTANDING)]:
         future.result()
