@@ -1,195 +1,200 @@
-"""Starting the process of a service, and waiting until its constructor has returned.
+"""Starting a process, and what it and its starter say to each other.
 
-    registrar                                   service process (exec'd, never forked)
-        reserves the name: a locked descriptor
-        launch, as a pickle in a pipe      ->   constructs, listens, writes its record
-        waits for the report               <-   Ready, or Failed with the traceback
-        closes its copy of the lock             holds the lock until it ends
+    starter                                    started process (exec'd, never forked)
+        order, in a file without a name   ->   constructs
+                                          <-   READY, or FAILED with the traceback
+        GO                                ->   lets lookups see it
+                                          <-   PUBLISHED
+        END, or nothing more at all       ->   ends itself
 
-The process is a new interpreter: threads, locks and GPU contexts of the registrar don't come along.
-What it prints goes to its log file, since it may outlive whoever reads the registrar's output.
+The process is a new interpreter: threads, locks and GPU contexts of the starter don't come along.
+What it prints goes to its log file, since it may outlive whoever reads the starter's output.
 """
 
 from __future__ import annotations
 
+import enum
 import os
-import pickle
 import selectors
+import socket
 import struct
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from services_core import ServiceSpec, ServiceStartError
-from services_core.remote_errors import PackedError, unpack_error
-from services_local import wire
-from services_local.records import Record, Reservation
-from services_local.runtime import RuntimeDirectory, new_incarnation
+from services_local import forks
 
-# How much of a dead service's log goes into the error, in bytes from its end.
-_LOG_TAIL = 2000
-
-# How often a registrar looks whether the process that it waits for still lives (seconds).
+# How often a starter looks whether the process that it waits for still lives (seconds).
 _POLL_SECONDS = 0.1
 
-_LENGTH = struct.Struct("!Q")
+_REPORT = struct.Struct("!cQ")
+
+GO = b"g"
+END = b"e"
+
+
+class Outcome(bytes, enum.Enum):
+    """What a process reports; FAILED comes with a pickled `PackedError`."""
+
+    READY = b"r"
+    FAILED = b"f"
+    PUBLISHED = b"p"
 
 
 @dataclass(frozen=True)
-class Launch:
+class Order:
     """What a service process is told."""
 
     root: str
     namespace: str
     name: str
-    incarnation: str
     path: list[str]
     spec: bytes
 
 
-@dataclass(frozen=True)
-class Ready:
-    """The service lives, and this is its record."""
-
-    record: Record
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The constructor raised."""
-
-    error: PackedError
-
-
-def launch(
-    runtime: RuntimeDirectory, namespace: str, spec: ServiceSpec, reservation: Reservation
-) -> Record:
-    """Start a service under a reserved name and wait until it lives.
+class LaunchedProcess:
+    """A process that was told to construct a service.
 
     Args:
-        runtime: The directory.
-        namespace: The service's namespace.
-        spec: The service.
-        reservation: Its name, which the service process takes over.
-
-    Raises:
-        ServiceStartError: The constructor raised, took longer than `start_timeout`, or its process
-            ended.
+        module: Its main module.
+        order: File that says what to construct.
+        lock: Descriptor of the lock that keeps the service's name.
+        log: File that takes what it prints.
+        title: What it shows as its last argument in a list of processes.
     """
-    order = Launch(
-        root=str(runtime.root),
-        namespace=namespace,
-        name=spec.name,
-        incarnation=new_incarnation(),
-        path=sys.path,
-        spec=wire.dumps(spec),
-    )
-    log = runtime.service(namespace, spec.name).log
-    order_read, order_write = os.pipe()
-    status_read, status_write = os.pipe()
-    passed = (order_read, status_write, reservation.descriptor)
-    try:
-        with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours
-                # -P: a file in the working directory must not stand for a module of Python's.
-                [sys.executable, "-P", "-m", "services_local.server", *map(str, passed), spec.name],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=passed,
-                start_new_session=True,
-            )
-    except BaseException:
-        os.close(order_write)
-        os.close(status_read)
-        raise
-    finally:
-        os.close(order_read)
-        os.close(status_write)
-    try:
-        reservation.note(name=spec.name, pid=process.pid)
-        record = _wait_until_ready(process, spec, order, order_write, status_read, log)
-    except BaseException:
-        # Also at Ctrl-C: a service of which nobody was told must not come up after all.
-        process.kill()
-        process.wait()
-        raise
-    # Reap it whenever it ends, so that no zombie is left.
-    threading.Thread(target=process.wait, name=f"reap-{spec.name}", daemon=True).start()
-    return record
+
+    def __init__(self, module: str, order: IO[bytes], lock: int, log: Path, title: str) -> None:
+        with forks.no_fork():
+            self._control, theirs = socket.socketpair()
+            forks.keep_private(self._control)
+            forks.keep_private(theirs)
+        self._received = bytearray()
+        passed = (order.fileno(), theirs.fileno(), lock)
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our module
+                    # -P: a file in the working directory must not stand for a module of Python's.
+                    [sys.executable, "-P", "-m", module, *map(str, passed), title],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=passed,
+                    start_new_session=True,
+                )
+        except BaseException:
+            self.let_go()
+            raise
+        finally:
+            theirs.close()
+            forks.forget(theirs)
+        self.pid = self._process.pid
+
+    def report(self, give_up: float) -> tuple[Outcome, bytes] | None:
+        """What the process reports next, or None if it doesn't by then.
+
+        The end of the socket is not waited for: a process that the constructor forked may hold it
+        open.
+
+        Args:
+            give_up: When to stop waiting, by `time.monotonic()`.
+
+        Raises:
+            EOFError: It ended without a word.
+        """
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._control, selectors.EVENT_READ)
+            while (report := self._parse()) is None:
+                left = give_up - time.monotonic()
+                if left <= 0:
+                    return None
+                ended = self._process.poll() is not None
+                if selector.select(min(_POLL_SECONDS, left)):
+                    chunk = self._receive()
+                    if not chunk:
+                        raise EOFError
+                    self._received += chunk
+                elif ended:
+                    raise EOFError
+        return report
+
+    def tell(self, word: bytes) -> None:
+        """Say GO or END; one that is gone doesn't hear it."""
+        try:
+            self._control.send(word)
+        except OSError:
+            return  # whoever waits for its report finds out
+
+    def let_go(self) -> None:
+        """Close this end of the socket, which ends what was not told to go."""
+        forks.forget(self._control)
+        self._control.close()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether it has ended, `timeout` seconds from now at the latest."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code once it has been waited for."""
+        return self._process.returncode
+
+    def kill(self) -> None:
+        """Kill it and wait for its end."""
+        self._process.kill()
+        self._process.wait()
+
+    def _receive(self) -> bytes:
+        try:
+            return self._control.recv(65536)
+        except ConnectionResetError:  # it has ended with words of ours unread
+            return b""
+
+    def _parse(self) -> tuple[Outcome, bytes] | None:
+        if len(self._received) < _REPORT.size:
+            return None
+        tag, length = _REPORT.unpack_from(self._received)
+        end = _REPORT.size + length
+        if len(self._received) < end:
+            return None
+        body = bytes(self._received[_REPORT.size : end])
+        del self._received[:end]
+        return Outcome(tag), body
 
 
-def _wait_until_ready(
-    process: subprocess.Popen[bytes],
-    spec: ServiceSpec,
-    order: Launch,
-    order_write: int,
-    status_read: int,
-    log: Path,
-) -> Record:
-    give_up = time.monotonic() + spec.options.start_timeout
-    # The order may be larger than a pipe, and the process may die before it has read it.
-    writer = threading.Thread(target=_write, args=(order_write, pickle.dumps(order)), daemon=True)
-    writer.start()
-    status = _read_report(status_read, process, give_up)
-    if status is None:
-        raise ServiceStartError(
-            spec.name,
-            f"its constructor took longer than start_timeout={spec.options.start_timeout:g} s",
-        )
-    if not status:
-        code = process.wait()
-        tail = log.read_bytes()[-_LOG_TAIL:].decode(errors="replace") if log.exists() else ""
-        raise ServiceStartError(
-            spec.name, f"its process ended with code {code} while it was constructed", tail
-        )
-    outcome: Ready | Failed = pickle.loads(status)  # noqa: S301 - from the process started above
-    if isinstance(outcome, Failed):
-        error = unpack_error(outcome.error)
-        raise ServiceStartError(
-            spec.name, f"its constructor raised {error!r}", outcome.error.traceback
-        ) from error
-    return outcome.record
+def write_order(directory: Path, order: bytes) -> IO[bytes]:
+    """Put an order into a file without a name.
 
-
-def _write(descriptor: int, data: bytes) -> None:
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-    except BrokenPipeError:
-        return  # the process is gone: its status says so
-
-
-def report(descriptor: int, outcome: Ready | Failed) -> None:
-    """Tell the registrar how the construction went; called by the service process."""
-    data = pickle.dumps(outcome)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(_LENGTH.pack(len(data)) + data)
-
-
-def _read_report(descriptor: int, process: subprocess.Popen[bytes], give_up: float) -> bytes | None:
-    """What `report` wrote; b"" if the process ended without, None if neither came in time.
-
-    The end of the pipe is not waited for: a process that the constructor forked may hold it open.
+    A file, because a pipe would make the starter of a large one wait, and because it can be read
+    again whenever the service is started again.
     """
-    data = bytearray()
-    with os.fdopen(descriptor, "rb", buffering=0) as file, selectors.DefaultSelector() as selector:
-        selector.register(file, selectors.EVENT_READ)
-        while time.monotonic() < give_up:
-            ended = process.poll() is not None
-            if not selector.select(min(_POLL_SECONDS, max(0.0, give_up - time.monotonic()))):
-                if ended:
-                    return b""
-                continue
-            chunk = file.read(65536)
-            if not chunk:
-                return b""
-            data += chunk
-            if len(data) >= _LENGTH.size:
-                length = _LENGTH.unpack_from(data)[0]
-                if len(data) >= _LENGTH.size + length:
-                    return bytes(data[_LENGTH.size :])
-    return None
+    file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
+    try:
+        file.write(order)
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_order(descriptor: int) -> bytes:
+    """What `write_order` wrote; closes the descriptor."""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def report(control: socket.socket, outcome: Outcome, body: bytes = b"") -> None:
+    """Tell the starter something; called by the started process."""
+    try:
+        control.sendall(_REPORT.pack(outcome.value, len(body)) + body)
+    except OSError:
+        return  # it is gone, which the reader of its words finds out

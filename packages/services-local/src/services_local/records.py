@@ -20,10 +20,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from services_core import MethodKind, ServiceKey
+from services_local import forks
 from services_local.runtime import RuntimeDirectory, ServicePaths
+
+# Where somebody has removed the whole directory there is nothing to see.
+_NOTHING = contextlib.suppress(FileNotFoundError)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Record:
     namespace: str
     name: str
     incarnation: str
+    replicas: int
     pid: int
     node: str
     class_name: str
@@ -40,12 +45,13 @@ class Record:
     started_at: float
     close_timeout: float
     detached: bool
+    bound: bool
     options: dict[str, Any]
 
     @property
     def key(self) -> ServiceKey:
         """Identity of the service."""
-        return ServiceKey("local", self.namespace, self.name, self.incarnation)
+        return ServiceKey("local", self.namespace, self.name, self.incarnation, self.replicas)
 
     def write(self, path: Path) -> None:
         """Publish the record; readers see all of it or nothing."""
@@ -63,17 +69,36 @@ class Record:
 
 
 class Reservation:
-    """A name that is taken while its service is constructed.
+    """The lock of a service's name, which is taken while this or a copy of it is open.
 
-    The descriptor is closed in forked children of this process, which would otherwise keep the name
-    taken for as long as they live.
+    Args:
+        descriptor: The lock file, open.
     """
-
-    _open: ClassVar[set[int]] = set()
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._open.add(descriptor)
+        self._open = True
+        forks.keep_private(self)
+
+    @classmethod
+    def open(cls, lock: Path) -> Reservation:
+        """Open a lock file."""
+        with forks.no_fork():
+            return cls(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    @classmethod
+    def inherited(cls, descriptor: int) -> Reservation:
+        """The lock as the service's process has it from its starter."""
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
+        return cls(descriptor)
+
+    def take(self) -> bool:
+        """Take the name; False if it is taken."""
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def note(self, **facts: Any) -> None:
         """Write what is known of the service so far; `reset` finds its pid there."""
@@ -82,19 +107,16 @@ class Reservation:
 
     def close(self) -> None:
         """Close this process's copy; the service's copy, if there is one, goes on holding."""
-        if self.descriptor in self._open:
-            self._open.discard(self.descriptor)
+        if self._open:
+            self._open = False
+            forks.forget(self)
             os.close(self.descriptor)
 
-    @classmethod
-    def close_in_child(cls) -> None:
-        """Called in a forked child."""
-        for descriptor in cls._open:
-            os.close(descriptor)
-        cls._open.clear()
-
-
-os.register_at_fork(after_in_child=Reservation.close_in_child)
+    def free(self) -> None:
+        """Free the name, whoever else may have a copy: the service is gone."""
+        if self._open:
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        self.close()
 
 
 def reserve(runtime: RuntimeDirectory, namespace: str, name: str) -> Reservation | None:
@@ -110,34 +132,38 @@ def reserve(runtime: RuntimeDirectory, namespace: str, name: str) -> Reservation
         directory = paths.lock.parent
         directory.mkdir(mode=0o700, exist_ok=True)
         (directory / "name").write_text(namespace, "utf-8", "surrogatepass")
-        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        reservation = Reservation.open(paths.lock)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        _remove_remains(paths)
-        reservation = Reservation(descriptor)
-        reservation.note(name=name)
+            if not reservation.take():
+                reservation.close()
+                return None
+            _remove_remains(paths)
+            reservation.note(name=name)
+        except BaseException:
+            reservation.close()
+            raise
         return reservation
 
 
 def find(runtime: RuntimeDirectory, namespace: str, name: str) -> Record | None:
     """The record of a service that lives and is constructed."""
     paths = runtime.service(namespace, name)
-    with runtime.mutex(shared=True):
+    with _NOTHING, runtime.mutex(shared=True):
         return Record.read(paths.record) if _is_held(paths.lock) else None
+    return None
 
 
 def is_taken(runtime: RuntimeDirectory, namespace: str, name: str) -> bool:
     """Whether a service of that name lives or is being constructed."""
-    with runtime.mutex(shared=True):
+    with _NOTHING, runtime.mutex(shared=True):
         return _is_held(runtime.service(namespace, name).lock)
+    return False
 
 
 def taken_names(runtime: RuntimeDirectory, namespace: str) -> Iterator[tuple[str, bool]]:
     """Names of the namespace that are taken, each with whether its service is constructed."""
-    with runtime.mutex(shared=True):
+    notes = []
+    with _NOTHING, runtime.mutex(shared=True):
         held = [lock for lock in runtime.namespace(namespace).glob("*.lock") if _is_held(lock)]
         notes = [(_read_note(lock), Record.read(lock.with_suffix(".json"))) for lock in held]
     for note, record in notes:

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from services_core.services import new_incarnation
 from services_local.errors import RuntimeDirectoryError
 
 ROOT_VARIABLE = "SERVICES_LOCAL_DIR"
@@ -121,11 +122,6 @@ class RuntimeDirectory:
             # Closing alone would not do: a child that another thread forks meanwhile shares it.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
-
-
-def new_incarnation() -> str:
-    """An identity for a service that is about to start."""
-    return secrets.token_hex(8)
 
 
 def key_beside(path: Path) -> bytes:

@@ -32,10 +32,11 @@ from services_core.options import chosen_options
 from services_core.remote_errors import pack_error
 from services_core.services import class_name
 from services_local import lease, wire
-from services_local.launch import Failed, Launch, Ready, report
-from services_local.records import Record
+from services_local.launch import Order, read_order
+from services_local.records import Record, Reservation
 from services_local.registry import LocalService
 from services_local.runtime import RuntimeDirectory
+from services_local.starter import Starter
 from services_local.wire import Frame, Kind
 
 _log = logging.getLogger("services_local")
@@ -170,46 +171,52 @@ def _reply_when_done(reply: Callable[[Kind, Any], None], future: Future[Any]) ->
 
 
 def main() -> None:
-    """Start the service whose `Launch` comes through the descriptors in argv."""
-    launch_descriptor, status_descriptor, lock_descriptor = map(int, sys.argv[1:4])
-    for descriptor in (launch_descriptor, status_descriptor, lock_descriptor):
-        os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
+    """Start the service whose order comes through the descriptors in argv."""
+    order_descriptor, control_descriptor, lock_descriptor = map(int, sys.argv[1:4])
     lease.take_none()
-    # A process that the service forks must not keep the name taken. Popped, because this runs in
-    # every generation, and the number may be somebody else's in the next.
-    locks = [lock_descriptor]
-    os.register_at_fork(after_in_child=lambda: os.close(locks.pop()) if locks else None)
-    with os.fdopen(launch_descriptor, "rb") as file:
-        launch: Launch = pickle.load(file)  # noqa: S301 - from the process that started this one
-    sys.path[:] = launch.path
-    logging.basicConfig(format=f"%(asctime)s {launch.name}: %(message)s")
+    starter = Starter(socket.socket(fileno=control_descriptor))
+    # A process that the service forks must not keep the name taken.
+    Reservation.inherited(lock_descriptor)
+    order: Order = pickle.loads(read_order(order_descriptor))  # noqa: S301 - from our starter
+    sys.path[:] = order.path
+    logging.basicConfig(format=f"%(asctime)s {order.name}: %(message)s")
+    runtime = RuntimeDirectory(order.root)
     try:
-        spec: ServiceSpec = pickle.loads(launch.spec)  # noqa: S301 - as above
-        record, server = _start(launch, spec)
+        spec: ServiceSpec = pickle.loads(order.spec)  # noqa: S301 - as above
+        key = spec.key(LocalService.backend, order.namespace)
+        host = ServiceHost(spec, key)
+        server = _listen(runtime, host, spec)
     except BaseException as error:  # noqa: BLE001 - SystemExit too: the registrar must know
-        report(status_descriptor, Failed(pack_error(error, wire.dumps)))
+        starter.failed(error)
         # Threads that the constructor left behind must not keep the name taken.
         os._exit(1)
-    report(status_descriptor, Ready(record))
-    server.ended.wait()
+    if starter.ready():
+        _publish(runtime, host, spec, server)
+        starter.published(server.ended.set if spec.bound else None)
+        server.ended.wait()
     server.end()
     # What Python does at exit may hang on the service's threads; this one ends it then.
     threading.Thread(target=_leave_anyway, daemon=True).start()
 
 
-def _start(launch: Launch, spec: ServiceSpec) -> tuple[Record, Server]:
-    runtime = RuntimeDirectory(launch.root)
-    paths = runtime.service(launch.namespace, launch.name)
-    host = ServiceHost(spec)
+def _listen(runtime: RuntimeDirectory, host: ServiceHost, spec: ServiceSpec) -> Server:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(paths.socket(launch.incarnation)))
+    path = runtime.service(host.key.namespace, spec.name).socket(spec.incarnation)
+    listener.bind(str(path))
     listener.listen(128)
-    server = Server(host, listener, runtime.key(), spec.options.close_timeout)
+    return Server(host, listener, runtime.key(), spec.options.close_timeout)
+
+
+def _publish(
+    runtime: RuntimeDirectory, host: ServiceHost, spec: ServiceSpec, server: Server
+) -> None:
     signal.signal(signal.SIGTERM, lambda *_: server.ended.set())
+    namespace = host.key.namespace
     record = Record(
-        namespace=launch.namespace,
-        name=launch.name,
-        incarnation=launch.incarnation,
+        namespace=namespace,
+        name=spec.name,
+        incarnation=spec.incarnation,
+        replicas=spec.options.replicas,
         pid=os.getpid(),
         node=socket.gethostname(),
         class_name=class_name(spec.cls),
@@ -217,13 +224,13 @@ def _start(launch: Launch, spec: ServiceSpec) -> tuple[Record, Server]:
         started_at=time.time(),
         close_timeout=spec.options.close_timeout,
         detached=spec.options.lifetime == "detached",
+        bound=spec.bound,
         options=chosen_options(spec.options),
     )
-    record.write(paths.record)
-    if not record.detached:
-        services = LocalService(launch.namespace, runtime_dir=launch.root)
-        lease.watch(runtime.lease(launch.namespace), partial(_end_namespace, services, server))
-    return record, server
+    record.write(runtime.service(namespace, spec.name).record)
+    if not record.detached and not record.bound:
+        services = LocalService(namespace, runtime_dir=str(runtime.root))
+        lease.watch(runtime.lease(namespace), partial(_end_namespace, services, server))
 
 
 def _end_namespace(services: LocalService, server: Server) -> None:
