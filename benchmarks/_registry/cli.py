@@ -20,7 +20,8 @@ The figures:
     threads                8 threads with one handle, beside one thread: time by number of calls
     arrays                 64 MB as argument and as result, beside a copy of the array in memory
     ray-calls              blocking, .remote, .aio and .submit, beside raw Ray's same form
-    lookup                 services["name"], TorchRL's get, ray.get_actor, of a name seen before
+    lookup                 services["name"], TorchRL's get, ray.get_actor, of a name seen before, in
+                           a row and with pauses
     outstanding            128 calls submitted, then all waited for
     register               a service until it can be used, beside TorchRL's register and first call,
                            a named actor that is ready, a spawned process that is connected

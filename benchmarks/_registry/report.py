@@ -68,7 +68,8 @@ def _second(figure: Figure, sampled: Samples) -> str:
 
 def _compared(against: Against, ratio: Ratio) -> list[str]:
     peer = against.peer if isinstance(against.peer, str) else duration(against.peer)
-    shown = f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
+    digits = 2 if ratio.median >= 0.1 else 4
+    shown = f"{ratio.median:.{digits}f} ({ratio.low:.{digits}f}-{ratio.high:.{digits}f})"
     if against.target is None:
         return [peer, shown, "", ""]
     mark = "[green]met[/]" if is_met(against, ratio) else "[red]missed[/]"
