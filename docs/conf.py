@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sphinx.application import Sphinx
 
@@ -47,6 +47,16 @@ def keep_colons(
         lines[:0] = ["..", ""]
 
 
+def leave_out_fields(_app: Sphinx, _what: str, _name: str, obj: Any, *_: Any) -> bool | None:
+    """Leave out the fields of a NamedTuple: its docstring has them, as "Attributes"."""
+    return True if isinstance(obj, type(_Field.field)) else None
+
+
+class _Field(NamedTuple):
+    field: None
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the hook; 400 runs before napoleon's, which has the default of 500."""
+    """Connect the hooks; 400 runs before napoleon's, which has the default of 500."""
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
+    app.connect("autodoc-skip-member", leave_out_fields)

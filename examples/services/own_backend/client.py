@@ -120,10 +120,9 @@ class SqliteConnection(Connection):
     @contextlib.contextmanager
     def _pipe(self, method: str, options: CallOptions) -> Iterator[Pipe]:
         """A socket that nobody else uses meanwhile; closed if anything goes wrong on it."""
-        idle = self._idle[os.getpid()]  # a forked child leaves those of its parent alone
         try:
             with contextlib.ExitStack() as failed:
-                pipe = idle.pop() if idle else self._open(method, options)
+                pipe = self._take(method, options)
                 failed.callback(pipe.close)
                 yield pipe
                 failed.pop_all()
@@ -131,9 +130,11 @@ class SqliteConnection(Connection):
             raise
         except (EOFError, OSError) as error:
             raise ServiceDiedError(self.key.name, str(error)) from error
-        idle.append(pipe)
+        self._idle[os.getpid()].append(pipe)
 
-    def _open(self, method: str, options: CallOptions) -> Pipe:
+    def _take(self, method: str, options: CallOptions) -> Pipe:
+        with contextlib.suppress(IndexError):
+            return self._idle[os.getpid()].pop()  # a forked child doesn't use those of its parent
         record = self._directory.find(number=self._record.number)
         if record is None:
             raise ServiceDiedError(self.key.name)

@@ -118,11 +118,11 @@ def main() -> None:
     with contextlib.suppress(OSError):  # the registrar is gone: see `_mind`
         registrar.send(None)
     servers[0].ended.wait()
-    servers[0].close()  # unless a caller had it closed
     # What Python does at exit may hang on the threads of the service.
-    leaving = threading.Timer(_EXIT_SECONDS, os._exit, (0,))
+    leaving = threading.Timer(record.close_timeout + _EXIT_SECONDS, os._exit, (0,))
     leaving.daemon = True
     leaving.start()
+    servers[0].close()  # unless a caller had it closed
 
 
 def _mind(registrar: Pipe, bound: bool, servers: list[Server]) -> None:  # noqa: FBT001

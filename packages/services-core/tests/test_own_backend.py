@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -21,8 +22,8 @@ import pytest
 
 from services_core import ServiceBase, ServiceExistsError, get_services, native
 from services_core.testing import Capability, RegistryConformance
+from services_core.testing.conformance import OpenRegistry
 from services_core.testing.observing import eventually
-from services_core.testing.promises.basis import OpenRegistry
 from services_core.testing.samples import Counter, Gated, wait_for_file
 
 # It isn't installed; its services and the workers of the tests get the path as part of `sys.path`.
@@ -148,6 +149,13 @@ def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(PermissionError, match="0700"):
         own_backend.SqliteService(directory=tmp_path)
+
+
+def test_the_page_names_tests_of_the_suite() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "write-your-own-backend.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named
+    assert {name for name in named if not hasattr(RegistryConformance, name)} == set()
 
 
 def _service_processes(directory: Path) -> list[int]:
