@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import AsyncIterator, Iterator, Mapping
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
+from ray.actor import ActorHandle, ActorMethod
+from ray.exceptions import RayError
 
-from services_core import CallOptions, Connection, MethodKind, ServiceKey
+from services_core import BlockingCallError, CallOptions, Connection, MethodKind, ServiceKey
+from services_core.serving import in_event_loop
+from services_ray import completions, states
+from services_ray.forks import check_fork
 from services_ray.translation import translate
+
+# How many items a generator may be ahead of its consumer; an option that Ray doesn't document.
+_PACE: str | None = "_generator_backpressure_num_objects"
+if _PACE not in inspect.signature(ActorMethod._remote).parameters:  # noqa: SLF001 - guarded
+    _PACE = None
 
 
 class RayConnection(Connection):
@@ -29,6 +41,9 @@ class RayConnection(Connection):
     ) -> None:
         super().__init__(key, methods)
         self._actor = actor
+        self._actor_id = states.actor_id(actor)
+        self._bound: dict[str, Any] = {}
+        self._runtime = ray.get_runtime_context()
 
     @property
     def native(self) -> ActorHandle[Any]:
@@ -39,7 +54,10 @@ class RayConnection(Connection):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Any:
         """A `ray.ObjectRef`; for a generator method, an `ObjectRefGenerator`."""
-        bound = getattr(self._actor, method)
+        check_fork(self.key.name)
+        bound = self._bound.get(method)
+        if bound is None:
+            bound = self._bound[method] = getattr(self._actor, method)
         if options.native:
             bound = bound.options(**options.native)
         return bound.remote(*args, **kwargs)
@@ -64,55 +82,73 @@ class RayConnection(Connection):
         answer.add_done_callback(partial(self._pass_on, future, method, options))
         return future
 
-    async def aio(
-        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
-    ) -> Any:
-        """Await Ray's own reference."""
-        try:
-            reference = self.remote(method, args, kwargs, options)
-            if options.timeout is None:
-                return await reference
-            return await asyncio.wait_for(_awaited(reference), options.timeout)
-        except Exception as error:  # noqa: BLE001 - every one is looked at, and raised
-            translated = self._translated(error, method, options)
-            raise translated from translated.__cause__
-
     def stream(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Iterator[Any]:
         """Start the generator over there, and get its items as they come."""
-        references = self.remote(method, args, kwargs, options)
+        references = self._paced(method, args, kwargs, options)
         return self._items(references, method, options)
 
     async def astream(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> AsyncIterator[Any]:
         """Like `stream`, without a thread."""
-        references = self.remote(method, args, kwargs, options)
-        while True:
-            try:
-                reference = await asyncio.wait_for(anext(references), options.timeout)
-                item = await asyncio.wait_for(_awaited(reference), options.timeout)
-            except StopAsyncIteration:
-                return
-            except Exception as error:  # noqa: BLE001 - every one is looked at, and raised
-                translated = self._translated(error, method, options)
-                raise translated from translated.__cause__
-            yield item
+        references = self._paced(method, args, kwargs, options)
+        try:
+            while True:
+                try:
+                    reference = await asyncio.wait_for(anext(references), options.timeout)
+                    item = await asyncio.wait_for(_awaited(reference), options.timeout)
+                except StopAsyncIteration:
+                    return
+                except Exception as error:  # noqa: BLE001 - every one is looked at, and raised
+                    translated = self._translated(error, method, options)
+                    raise translated from translated.__cause__
+                yield item
+        finally:
+            _end(references)
+
+    def when_done(self, reference: Any, done: Callable[[BaseException | None], None]) -> None:
+        """Call `done` when a call has ended, without fetching its result."""
+        if isinstance(reference, concurrent.futures.Future):
+            super().when_done(reference, done)
+        else:
+            completions.when_done(reference, self._actor, self.key.name, done)
+
+    def refuse_blocking(self, method: str) -> None:
+        """Raise `BlockingCallError` in the service itself, and in the loop of any async actor."""
+        caller = self._runtime.get_actor_id()
+        if caller is None:
+            return
+        if caller == self._actor_id:
+            raise BlockingCallError(self.key.name, method, "the service would wait for itself")
+        if in_event_loop() and states.is_in_async_actor():
+            raise BlockingCallError(self.key.name, method, "it would stop the actor's event loop")
+
+    def _paced(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Any:
+        """Start a generator that runs no further than its consumer, as Python's own do."""
+        if _PACE is not None and _PACE not in options.native:
+            options = replace(options, native={_PACE: 1, **options.native})
+        return self.remote(method, args, kwargs, options)
 
     def _items(self, references: Any, method: str, options: CallOptions) -> Iterator[Any]:
-        while True:
-            try:
-                ready, _ = ray.wait([references], timeout=options.timeout)
-                if not ready:
-                    raise self.timed_out(method, options)  # noqa: TRY301 - one place for all
-                item = ray.get(next(references), timeout=options.timeout)
-            except StopIteration:
-                return
-            except Exception as error:  # noqa: BLE001 - every one is looked at, and raised
-                translated = self._translated(error, method, options)
-                raise translated from translated.__cause__
-            yield item
+        try:
+            while True:
+                try:
+                    ready, _ = ray.wait([references], timeout=options.timeout)
+                    if not ready:
+                        raise self.timed_out(method, options)  # noqa: TRY301 - one place for all
+                    item = ray.get(next(references), timeout=options.timeout)
+                except StopIteration:
+                    return
+                except Exception as error:  # noqa: BLE001 - every one is looked at, and raised
+                    translated = self._translated(error, method, options)
+                    raise translated from translated.__cause__
+                yield item
+        finally:
+            _end(references)
 
     def _pass_on(
         self,
@@ -128,10 +164,16 @@ class RayConnection(Connection):
             future.set_exception(self._translated(error, method, options))
 
     def _translated(self, error: BaseException, method: str, options: CallOptions) -> BaseException:
-        return translate(error, self.key.name, method, options.timeout)
+        return translate(error, self._actor, self.key.name, method, options.timeout)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.key, dict(self.methods), self._actor)
+
+
+def _end(references: Any) -> None:
+    """Let a generator end that nobody listens to any more; Ray itself lets it run on."""
+    with contextlib.suppress(RayError, ValueError):  # Ray was shut down meanwhile
+        ray.cancel(references)
 
 
 async def _awaited(reference: Any) -> Any:

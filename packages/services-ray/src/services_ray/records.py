@@ -1,23 +1,24 @@
-"""Which services are constructed: records in the key-value store of Ray's control service.
+"""What is known of each service, in the key-value store of Ray's control service.
 
 Ray lists and finds an actor by name already while its constructor runs or waits for resources. So
-the actor writes a record itself, in the first call that it serves; a name without the record of its
-present actor is one that is being constructed. The store is internal to Ray, though Ray Serve and
-others build on it; nothing else here touches it.
+the registrar writes a record when it has created the actor, and completes it when the constructor
+has returned: an actor without a complete record is one that is being constructed.
+
+A record belongs to one actor, not to a name, so a late writer can't harm a successor. The store is
+internal to Ray, though Ray Serve and others build on it; nothing else here touches it.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import socket
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ray.experimental.internal_kv import (
     _internal_kv_del,
     _internal_kv_get,
+    _internal_kv_list,
     _internal_kv_put,
 )
 
@@ -28,15 +29,34 @@ _STORE = b"services_core"
 
 @dataclass(frozen=True)
 class Record:
-    """What lookups know of a service that is constructed."""
+    """What lookups know of a service.
+
+    Attributes:
+        namespace: Its namespace.
+        name: Its name.
+        incarnation: Its registration.
+        replicas: How many replicas that made.
+        actor_id: Ray's identity of its actor.
+        class_name: Qualified name of its class.
+        methods: Its methods.
+        close_timeout: Seconds that its `close()` may take.
+        options: The options that it was registered with.
+        overdue_at: When its registrar must have given up, in seconds since the epoch.
+        pid: The process that it was constructed in.
+        node: The host that it was constructed on.
+        started_at: When its constructor had returned; None until then.
+    """
 
     namespace: str
     name: str
+    incarnation: str
+    replicas: int
     actor_id: str
     class_name: str
     methods: dict[str, MethodKind]
     close_timeout: float
     options: dict[str, Any]
+    overdue_at: float
     pid: int | None = None
     node: str | None = None
     started_at: float | None = None
@@ -44,33 +64,46 @@ class Record:
     @property
     def key(self) -> ServiceKey:
         """Identity of the service."""
-        return ServiceKey("ray", self.namespace, self.name, self.actor_id)
+        return ServiceKey("ray", self.namespace, self.name, self.incarnation, self.replicas)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the constructor has returned, and lookups may see the service."""
+        return self.started_at is not None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether its registrar ought to have published it, or given it up, long ago."""
+        return not self.is_published and time.time() > self.overdue_at
 
 
-def write_from_actor(_actor: object, record: Record) -> Record:
-    """Complete a record in the actor's own process, and publish it.
-
-    Args:
-        _actor: The service's object, which Ray passes.
-        record: What the registrar knows.
-    """
-    own = replace(record, pid=os.getpid(), node=socket.gethostname(), started_at=time.time())
-    _internal_kv_put(_key(record.namespace, record.name), json.dumps(asdict(own)), namespace=_STORE)
-    return own
+def put(record: Record) -> None:
+    """Write a record, or write it anew."""
+    key = _prefix(record.namespace, record.name) + record.actor_id.encode()
+    _internal_kv_put(key, json.dumps(asdict(record)), namespace=_STORE)
 
 
-def find(namespace: str, name: str) -> Record | None:
-    """The record under a name; its actor may be gone, or another one have the name by now."""
-    data: bytes | None = _internal_kv_get(_key(namespace, name), namespace=_STORE)
+def find(namespace: str, name: str, actor_id: str) -> Record | None:
+    """The record of an actor."""
+    key = _prefix(namespace, name) + actor_id.encode()
+    data: bytes | None = _internal_kv_get(key, namespace=_STORE)
     return None if data is None else Record(**json.loads(data))
 
 
 def forget(record: Record) -> None:
-    """Remove a record, unless it is another actor's by now."""
-    current = find(record.namespace, record.name)
-    if current is not None and current.actor_id == record.actor_id:
-        _internal_kv_del(_key(record.namespace, record.name), namespace=_STORE)
+    """Remove a record."""
+    key = _prefix(record.namespace, record.name) + record.actor_id.encode()
+    _internal_kv_del(key, namespace=_STORE)
 
 
-def _key(namespace: str, name: str) -> bytes:
+def forget_others(record: Record) -> None:
+    """Remove what dead actors have left under the name that this record's actor has now."""
+    own = _prefix(record.namespace, record.name) + record.actor_id.encode()
+    for key in _internal_kv_list(_prefix(record.namespace, record.name), namespace=_STORE):
+        if key != own:
+            _internal_kv_del(key, namespace=_STORE)
+
+
+def _prefix(namespace: str, name: str) -> bytes:
+    # The end of a JSON list ends the name, whatever stands in it.
     return json.dumps([namespace, name]).encode()

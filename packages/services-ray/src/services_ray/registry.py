@@ -1,19 +1,22 @@
 """`RayService`: the registry of a Ray cluster.
 
 Named actors in a Ray namespace of their own are the registry: creating one is atomic, and Ray frees
-the name when it dies. No actor is added, and the user's class is not wrapped.
+the name when it dies. No actor is added, and the user's class is not wrapped. Which of the actors
+are constructed, the `records` tell.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import ray
+from ray import cloudpickle
 from ray.actor import ActorHandle
-from ray.exceptions import ActorAlreadyExistsError, GetTimeoutError, RayActorError
+from ray.exceptions import ActorAlreadyExistsError
 
 from services_core import (
     CallOptions,
@@ -27,11 +30,15 @@ from services_core import (
     ServiceTimeoutError,
     public_methods,
 )
+from services_core.construction import Construction
+from services_core.names import split_replica
 from services_core.options import chosen_options
-from services_core.services import class_name
+from services_core.services import ServiceState, class_name
 from services_core.waiting import looks
-from services_ray import records
+from services_ray import actors, records, states
 from services_ray.client import RayConnection
+from services_ray.construction import RayConstruction
+from services_ray.forks import check_fork
 from services_ray.options import native_options
 from services_ray.records import Record
 
@@ -40,11 +47,18 @@ _log = logging.getLogger("services_ray")
 # Two threads that open the first registry must not start two Rays.
 _starting = threading.Lock()
 
-# Options that Ray takes when the class becomes an actor class, and not later.
-_OF_THE_CLASS = frozenset({"concurrency_groups"})
+# What a registrar may take beyond `start_timeout`, clocks that differ included (seconds).
+_GRACE_SECONDS = 30.0
 
-# A killed actor may be found for some 10 ms still; it is waited for, this long at most (seconds).
-_FORGET_SECONDS = 5.0
+# Other processes find a killed actor for some 10 ms still (seconds, at most).
+_STALE_SECONDS = 5.0
+
+
+class _Found(NamedTuple):
+    """An actor with the name of a service, and its record if it has one."""
+
+    actor: ActorHandle[Any]
+    record: Record | None
 
 
 class RayService(ServiceBase):
@@ -56,11 +70,15 @@ class RayService(ServiceBase):
     whatever `lifetime` says.
 
     Besides the portable options, `register` takes all that Ray takes for an actor (`resources`,
-    `runtime_env`, `scheduling_strategy`, ...).
+    `runtime_env`, `scheduling_strategy`, ...). Replicas spread over the nodes unless
+    `scheduling_strategy` says otherwise.
 
     Args:
         namespace: Services of one namespace don't see those of another, nor the user's own actors.
         ray_init_config: Keywords of `ray.init`, used only when Ray isn't initialised yet.
+
+    Raises:
+        HandleForkedError: This process was forked from one in which Ray was initialised.
     """
 
     backend: ClassVar[str] = "ray"
@@ -71,126 +89,149 @@ class RayService(ServiceBase):
     ) -> None:
         config = dict(ray_init_config or {})
         super().__init__(namespace, **({"ray_init_config": config} if config else {}))
+        check_fork(namespace)
         with _starting:
             if not ray.is_initialized():
                 ray.init(**config)
         self._ray_namespace = f"services_core:{namespace}"
+        self._known: dict[str, RayConnection] = {}
+        # Bound services end when nobody holds the handle with which they were created.
+        self._bound: dict[str, ActorHandle[Any]] = {}
 
-    def _start(self, spec: ServiceSpec) -> Connection:
-        actor: Any = self._create(spec)
+    # -- starting --------------------------------------------------------------------------------
+
+    def _start(self, spec: ServiceSpec) -> Construction:
+        check_fork(self.namespace)
+        actor = self._create(spec)
+        try:
+            record = self._reserve(spec, actor)
+            construction = RayConstruction(spec, record, actor, self._ray_namespace)
+        except BaseException:
+            actors.kill(actor, spec.name, self._ray_namespace)
+            raise
+        if spec.bound:
+            self._bound[spec.name] = actor
+        return construction
+
+    def _create(self, spec: ServiceSpec) -> ActorHandle[Any]:
+        for _ in looks(_STALE_SECONDS):
+            try:
+                return actors.create(spec, self._ray_namespace)
+            except ActorAlreadyExistsError as error:
+                self._connect(spec.name)  # which ends what a dead registrar has left
+                # Ray asks this process's cache first, and that may not know yet of a death.
+                if spec.name in actors.names(self._ray_namespace):
+                    raise ServiceExistsError(spec.name, self.namespace) from error
+            except TypeError as error:
+                # Ray compares the arguments with the signature before it creates anything.
+                raise ServiceStartError(spec.name, str(error)) from error
+        raise ServiceExistsError(spec.name, self.namespace)
+
+    def _reserve(self, spec: ServiceSpec, actor: ActorHandle[Any]) -> Record:
         record = Record(
             namespace=self.namespace,
             name=spec.name,
-            actor_id=_actor_id(actor),
+            incarnation=spec.incarnation,
+            replicas=spec.options.replicas,
+            actor_id=states.actor_id(actor),
             class_name=class_name(spec.cls),
             methods=public_methods(spec.cls),
             close_timeout=spec.options.close_timeout,
             options=chosen_options(spec.options),
+            overdue_at=time.time() + spec.options.start_timeout + _GRACE_SECONDS,
         )
-        try:
-            # The first call that the actor serves: answered means constructed.
-            written = actor.__ray_call__.remote(records.write_from_actor, record)
-            ray.get(written, timeout=spec.options.start_timeout)
-        except BaseException as error:
-            self._kill(spec.name, actor)
-            if isinstance(error, RayActorError):
-                raise ServiceStartError(
-                    spec.name, "its constructor raised, or its process ended", str(error)
-                ) from error
-            if isinstance(error, GetTimeoutError):
-                raise ServiceStartError(spec.name, _why_so_long(spec)) from error
-            raise
-        return RayConnection(record.key, record.methods, actor)
+        records.put(record)
+        records.forget_others(record)
+        return record
 
-    def _create(self, spec: ServiceSpec) -> ActorHandle[Any]:
-        options = spec.options
-        asked = {
-            "num_cpus": options.num_cpus,
-            "num_gpus": options.num_gpus,
-            "memory": options.memory,
-            "max_concurrency": options.max_concurrency,
-            "max_restarts": options.max_restarts,
-        }
-        given = {key: value for key, value in asked.items() if value is not None}
-        of_the_class = {k: v for k, v in options.native.items() if k in _OF_THE_CLASS}
-        of_the_actor = {k: v for k, v in options.native.items() if k not in _OF_THE_CLASS}
-        actor_class: Any = ray.remote(**of_the_class) if of_the_class else ray.remote
-        try:
-            actor: ActorHandle[Any] = (
-                actor_class(spec.cls)
-                .options(
-                    name=spec.name,
-                    namespace=self._ray_namespace,
-                    lifetime="detached",
-                    **given,
-                    **of_the_actor,
-                )
-                .remote(*spec.args, **spec.kwargs)
-            )
-        except ActorAlreadyExistsError as error:
-            raise ServiceExistsError(spec.name, self.namespace) from error
-        except TypeError as error:
-            # Ray compares the arguments with the signature before it creates anything.
-            raise ServiceStartError(spec.name, str(error)) from error
-        return actor
+    # -- finding ---------------------------------------------------------------------------------
 
     def _connect(self, name: str) -> Connection | None:
+        check_fork(self.namespace)
+        known = self._known.get(name)
+        if known is not None and states.is_known_to_live(known.native):
+            return known
         found = self._find(name)
-        if found is None:
+        if found is None or found.record is None or not found.record.is_published:
+            self._known.pop(name, None)
+            if found is not None:
+                self._bury(name, found)
             return None
-        record, actor = found
-        return RayConnection(record.key, record.methods, actor)
+        actor, record = found.actor, found.record
+        if known is None or known.key != record.key:
+            known = self._known[name] = RayConnection(record.key, record.methods, actor)
+            if "max_pending_calls" not in record.options:
+                # Ray tells this process of an actor's state once it has called it.
+                known.native.__ray_ready__.remote()
+        return known
+
+    def _find(self, name: str) -> _Found | None:
+        actor = actors.find(name, self._ray_namespace)
+        if actor is None:
+            return None
+        return _Found(actor, records.find(self.namespace, name, states.actor_id(actor)))
 
     def _names(self, *, starting: bool = False) -> list[str]:
-        alive = [
-            actor["name"]
-            for actor in ray.util.list_named_actors(all_namespaces=True)
-            if actor["namespace"] == self._ray_namespace
-        ]
-        return alive if starting else [name for name in alive if self._find(name) is not None]
-
-    def _stop(self, name: str) -> bool:
-        actor = self._actor(name)
-        if actor is None:
-            return False
-        found = self._find(name)
-        if found is not None and "close" in found[0].methods:
-            self._close(found[0], actor)
-        self._kill(name, actor)
-        if found is not None:
-            records.forget(found[0])
-        return True
+        check_fork(self.namespace)
+        names = actors.names(self._ray_namespace)
+        if not starting:
+            return [name for name in names if self._connect(name) is not None]
+        # Nobody registers a name whose replicas are there: what a dead registrar has left of them
+        # must not be.
+        replicated = {split_replica(name)[0] for name in names if split_replica(name)[1]}
+        unsure = [name for name in names if split_replica(name)[0] in replicated]
+        if None in [self._connect(name) for name in unsure]:
+            return actors.names(self._ray_namespace)
+        return names
 
     def _describe(self, name: str) -> ServiceInfo | None:
+        check_fork(self.namespace)
         found = self._find(name)
-        if found is None:
+        if found is None or found.record is None:
             return None
-        record, _ = found
+        actor, record = found.actor, found.record
+        pid, node, started_at, restarts = record.pid, record.node, record.started_at, None
+        facts = states.actor_facts(actor)
+        restarting = False
+        if facts is not None:
+            restarts = facts.restarts
+            restarting = record.is_published and facts.state == "RESTARTING"
+            if facts.restarts:
+                pid, node, started_at = facts.pid, states.host_of(facts.node_id), facts.changed_at
+        state: ServiceState = (
+            "restarting" if restarting else "running" if record.is_published else "starting"
+        )
         return ServiceInfo(
             name=name,
             namespace=self.namespace,
             backend=self.backend,
             class_name=record.class_name,
-            state="running",
-            pid=record.pid,
-            node=record.node,
-            started_at=record.started_at,
+            state=state,
+            pid=pid,
+            node=node,
+            started_at=started_at,
+            restarts=restarts,
             options=record.options,
         )
 
-    def _find(self, name: str) -> tuple[Record, ActorHandle[Any]] | None:
-        """The record and the actor of a service that lives and is constructed."""
-        record = records.find(self.namespace, name)
-        actor = None if record is None else self._actor(name)
-        if record is None or actor is None or _actor_id(actor) != record.actor_id:
-            return None
-        return record, actor
+    # -- ending ----------------------------------------------------------------------------------
 
-    def _actor(self, name: str) -> ActorHandle[Any] | None:
-        try:
-            return ray.get_actor(name, namespace=self._ray_namespace)
-        except ValueError:  # Ray's word for "there is none"
-            return None
+    def _stop(self, name: str) -> bool:
+        check_fork(self.namespace)
+        found = self._find(name)
+        if found is None:
+            return False
+        self._end(name, found)
+        self._known.pop(name, None)
+        self._bound.pop(name, None)
+        return True
+
+    def _end(self, name: str, found: _Found) -> None:
+        if found.record is not None:
+            if found.record.is_published and "close" in found.record.methods:
+                self._close(found.record, found.actor)
+            records.forget(found.record)
+        actors.kill(found.actor, name, self._ray_namespace)
 
     def _close(self, record: Record, actor: ActorHandle[Any]) -> None:
         try:
@@ -203,31 +244,27 @@ class RayService(ServiceBase):
         except Exception as error:  # noqa: BLE001 - close() may raise anything; it ends all the same
             _log.warning("close() of service %r failed: %r", record.name, error)
 
-    def _kill(self, name: str, actor: ActorHandle[Any]) -> None:
-        ray.kill(actor, no_restart=True)
-        # get_actor may find it for a moment still.
-        for _ in looks(_FORGET_SECONDS):
-            found = self._actor(name)
-            if found is None or _actor_id(found) != _actor_id(actor):
-                return
+    def _bury(self, name: str, found: _Found) -> None:
+        """End an actor that nobody will publish: its registrar died in the middle."""
+        lost = states.has_lost_its_creator(found.actor)
+        if lost is None:
+            lost = found.record is not None and found.record.is_overdue
+        if not lost:
+            return
+        if found.record is not None and found.record.replicas > 1 and not split_replica(name)[1]:
+            # It holds the name for its replicas, and some of them may be published.
+            for other in actors.names(self._ray_namespace):
+                sibling = self._find(other) if split_replica(other)[0] == name != other else None
+                if sibling is None or sibling.record is None:
+                    continue
+                if sibling.record.incarnation == found.record.incarnation:
+                    self._end(other, sibling)
+        self._end(name, found)
 
+    # -- clients of owners -----------------------------------------------------------------------
 
-def _why_so_long(spec: ServiceSpec) -> str:
-    wanted = {"num_cpus": 1, **chosen_options(spec.options)}
-    asked = {k: wanted[k] for k in ("num_cpus", "num_gpus", "memory", "resources") if k in wanted}
-    there = _without_nodes(ray.cluster_resources())  # type: ignore[no-untyped-call]
-    free = _without_nodes(ray.available_resources())  # type: ignore[no-untyped-call]
-    return (
-        f"it was not constructed within start_timeout={spec.options.start_timeout:g} s. Asked for: "
-        f"{asked}; the cluster has {there}, of which free: {free}. Either that can't be had, or "
-        "the constructor takes longer"
-    )
+    def _client_content(self, client: Any) -> Any:
+        return cloudpickle.dumps(client)  # type: ignore[no-untyped-call]
 
-
-def _without_nodes(resources: Mapping[str, float]) -> dict[str, float]:
-    """Leave out the resource that Ray makes up for each node."""
-    return {key: value for key, value in resources.items() if not key.startswith("node:")}
-
-
-def _actor_id(actor: ActorHandle[Any]) -> str:
-    return str(actor._actor_id.hex())  # noqa: SLF001 - Ray has no public name for it
+    def _client_from(self, content: Any) -> Any:
+        return cloudpickle.loads(content)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+from ray.actor import ActorHandle
 from ray.exceptions import (
     ActorUnavailableError,
     GetTimeoutError,
@@ -15,12 +17,17 @@ from ray.exceptions import (
 
 from services_core import RemoteError, ServiceDiedError, ServiceTimeoutError
 from services_core.remote_errors import with_remote_traceback
+from services_ray import states
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def translate(
-    error: BaseException, name: str, method: str, timeout: float | None = None
+    error: BaseException,
+    actor: ActorHandle[Any],
+    name: str,
+    method: str,
+    timeout: float | None = None,
 ) -> BaseException:
     """What a caller of `call`, `submit` or `aio` shall see instead of Ray's own exception.
 
@@ -30,6 +37,7 @@ def translate(
 
     Args:
         error: What Ray raised.
+        actor: The actor that was called.
         name: The service's name.
         method: The method that was called.
         timeout: The call's timeout in seconds, if it had one.
@@ -38,13 +46,20 @@ def translate(
         return _own_type(error)
     if isinstance(error, UnserializableException):
         return _of_text(str(error))
-    if isinstance(error, ActorUnavailableError):
-        return _caused(ServiceDiedError(name, _first_line(error), restarting=True), error)
     if isinstance(error, RayActorError):
-        return _caused(ServiceDiedError(name, _first_line(error)), error)
+        restarting = _comes_back(actor, error)
+        return _caused(ServiceDiedError(name, _first_line(error), restarting=restarting), error)
     if isinstance(error, GetTimeoutError | TimeoutError) and timeout is not None:
         return _caused(ServiceTimeoutError(name, f"{method}()", timeout), error)
     return error
+
+
+def _comes_back(actor: ActorHandle[Any], error: RayActorError) -> bool:
+    """Whether a lost actor is back, or on its way back."""
+    facts = states.actor_facts(actor)
+    if facts is not None:
+        return facts.state != "DEAD"
+    return isinstance(error, ActorUnavailableError) or states.is_known_to_restart(actor)
 
 
 def _own_type(error: RayTaskError) -> BaseException:

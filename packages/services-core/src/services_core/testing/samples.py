@@ -150,7 +150,7 @@ class Failing:
         yield 1
         os._exit(3)
 
-    def well(self) -> str:
+    def well(self, ignored: object = None) -> str:
         """Show that the service lives."""
         return "well"
 
