@@ -151,11 +151,14 @@ def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
         own_backend.SqliteService(directory=tmp_path)
 
 
-def test_the_page_names_tests_of_the_suite() -> None:
+def test_the_page_speaks_of_the_suite_as_it_is() -> None:
     page = (Path(__file__).parents[3] / "docs" / "write-your-own-backend.md").read_text("utf-8")
     named = set(re.findall(r"`(test_\w+)`", page))
     assert named
     assert {name for name in named if not hasattr(RegistryConformance, name)} == set()
+    assert {f"`{capability.name}`" for capability in Capability} <= set(
+        re.findall("`[A-Z_]+`", page)
+    )
 
 
 def _service_processes(directory: Path) -> list[int]:
