@@ -7,9 +7,12 @@ is bound to the owner's process; a thread there takes it back when the owner is 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
+
+_log = logging.getLogger("services_core")
 
 # How often an owner is asked whether it lives (seconds).
 _LOOK_SECONDS = 0.5
@@ -42,22 +45,39 @@ def is_alive(owner: ServiceOwner) -> bool:
     return bool(alive() if callable(alive) else alive)
 
 
-def watch_owner(owner: ServiceOwner, still_published: Callable[[], bool], take_back: Any) -> None:
-    """Take back what an owner has published when it no longer runs.
+class OwnerWatch:
+    """Takes back what an owner has published when the owner no longer runs.
 
     Args:
         owner: The owner.
         still_published: Whether its client is still what the name stands for.
-        take_back: Called once if the owner ends before that.
+        take_back: Called once, in a thread, if the owner ends before that.
     """
 
-    def watch() -> None:
-        pause = threading.Event()
-        while not pause.wait(_LOOK_SECONDS):
-            if not still_published():
-                return
-            if not is_alive(owner):
-                take_back()
-                return
+    def __init__(
+        self,
+        owner: ServiceOwner,
+        still_published: Callable[[], bool],
+        take_back: Callable[[], object],
+    ) -> None:
+        self._owner = owner
+        self._still_published = still_published
+        self._take_back = take_back
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, name="services-owner", daemon=True).start()
 
-    threading.Thread(target=watch, name="services-owner", daemon=True).start()
+    def end(self) -> None:
+        """Stop watching: the client was taken back by other means."""
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            try:
+                if not self._still_published():
+                    return
+                if not is_alive(self._owner):
+                    self._take_back()
+                    return
+            except Exception as error:  # noqa: BLE001 - a backend may be out of reach for a moment
+                if not self._ended.is_set():
+                    _log.warning("looking after an owner failed, and is tried again: %r", error)

@@ -31,7 +31,7 @@ from services_core.options import (
     make_options,
     split_options,
 )
-from services_core.owners import ServiceOwner, is_alive, watch_owner
+from services_core.owners import OwnerWatch, ServiceOwner, is_alive
 from services_core.services import ServiceInfo, ServiceSpec
 from services_core.waiting import looks
 
@@ -57,6 +57,7 @@ class ServiceBase(Groups):
         self.namespace = check_name("namespace", namespace)
         self._init_options = options
         self._closed = False
+        self._watches: dict[str, OwnerWatch] = {}
 
     # -- registering -----------------------------------------------------------------------------
 
@@ -181,7 +182,7 @@ class ServiceBase(Groups):
             connection = self._connect(name)
             return connection is not None and connection.key == key
 
-        watch_owner(owner, still_published, lambda: self._stop(name))
+        self._watches[name] = OwnerWatch(owner, still_published, lambda: self._stop(name))
         return client
 
     # -- finding ---------------------------------------------------------------------------------
@@ -289,13 +290,19 @@ class ServiceBase(Groups):
             ServiceNotFoundError: There is none of that name.
         """
         self._check_open()
-        if not self._stop_group(check_name("service name", name)):
+        found = self._stop_group(check_name("service name", name))
+        if name in self._watches:
+            self._watches.pop(name).end()
+        if not found:
             raise ServiceNotFoundError(name, self.namespace, self.list())
 
     def reset(self) -> None:
         """End every service of the namespace, those under construction included."""
         self._check_open()
         at_once(self._stop, self._names(starting=True))
+        for watch in self._watches.values():
+            watch.end()
+        self._watches.clear()
 
     def close(self) -> None:
         """Let go of the namespace; its services run on. A second call does nothing."""
