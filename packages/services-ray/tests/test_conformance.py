@@ -19,7 +19,7 @@ class TestRayService(RegistryConformance):
     capabilities = frozenset({Capability.PROCESSES, Capability.START_TIMEOUT, Capability.RESTARTS})
 
     def run_in_worker(self, function: Callable[..., T], *args: Any) -> T:
-        task = ray.remote(num_cpus=0)(function)
+        task = ray.remote(num_cpus=0, max_retries=0)(function)
         result: T = ray.get(task.remote(*args))
         return result
 

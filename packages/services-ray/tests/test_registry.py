@@ -24,7 +24,7 @@ def test_the_users_own_actors_and_namespace_are_left_alone(services: ServiceBase
     assert services["counter"].add() == 1
     services.reset()
     assert ray.get(mine.add.remote()) == 101
-    assert ray.get_runtime_context().namespace == "the-users-own"
+    assert ray.get_runtime_context().namespace == "mine"
     assert ray.is_initialized()
     ray.kill(mine)
 
