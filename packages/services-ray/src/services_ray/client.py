@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle, ActorMethod
-from ray.exceptions import RayError
+from ray.actor import ActorHandle
 
 from services_core import BlockingCallError, CallOptions, Connection, MethodKind, ServiceKey
 from services_core.serving import in_event_loop
-from services_ray import completions, states
+from services_ray import completions, states, streams
 from services_ray.forks import check_fork
+from services_ray.records import Record
 from services_ray.translation import translate
-
-# How many items a generator may be ahead of its consumer; an option that Ray doesn't document.
-_PACE: str | None = "_generator_backpressure_num_objects"
-if _PACE not in inspect.signature(ActorMethod._remote).parameters:  # noqa: SLF001 - guarded
-    _PACE = None
 
 
 class RayConnection(Connection):
@@ -34,13 +27,20 @@ class RayConnection(Connection):
         key: Identity of the service.
         methods: Its methods.
         actor: Its handle.
+        paced: Whether its generators can be held up.
     """
 
     def __init__(
-        self, key: ServiceKey, methods: Mapping[str, MethodKind], actor: ActorHandle[Any]
+        self,
+        key: ServiceKey,
+        methods: Mapping[str, MethodKind],
+        actor: ActorHandle[Any],
+        *,
+        paced: bool,
     ) -> None:
         super().__init__(key, methods)
         self._actor = actor
+        self._paced = paced
         self._actor_id = states.actor_id(actor)
         self._bound: dict[str, Any] = {}
         self._runtime = ray.get_runtime_context()
@@ -86,14 +86,14 @@ class RayConnection(Connection):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Iterator[Any]:
         """Start the generator over there, and get its items as they come."""
-        references = self._paced(method, args, kwargs, options)
+        references = self._started(method, args, kwargs, options)
         return self._items(references, method, options)
 
     async def astream(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> AsyncIterator[Any]:
         """Like `stream`, without a thread."""
-        references = self._paced(method, args, kwargs, options)
+        references = self._started(method, args, kwargs, options)
         try:
             while True:
                 try:
@@ -106,7 +106,7 @@ class RayConnection(Connection):
                     raise translated from translated.__cause__
                 yield item
         finally:
-            _end(references)
+            streams.end(references)
 
     def when_done(self, reference: Any, done: Callable[[BaseException | None], None]) -> None:
         """Call `done` when a call has ended, without fetching its result."""
@@ -125,12 +125,11 @@ class RayConnection(Connection):
         if in_event_loop() and states.is_in_async_actor():
             raise BlockingCallError(self.key.name, method, "it would stop the actor's event loop")
 
-    def _paced(
+    def _started(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Any:
-        """Start a generator that runs no further than its consumer, as Python's own do."""
-        if _PACE is not None and _PACE not in options.native:
-            options = replace(options, native={_PACE: 1, **options.native})
+        if self._paced:
+            options = replace(options, native=streams.with_pace(options.native))
         return self.remote(method, args, kwargs, options)
 
     def _items(self, references: Any, method: str, options: CallOptions) -> Iterator[Any]:
@@ -148,7 +147,7 @@ class RayConnection(Connection):
                     raise translated from translated.__cause__
                 yield item
         finally:
-            _end(references)
+            streams.end(references)
 
     def _pass_on(
         self,
@@ -167,13 +166,13 @@ class RayConnection(Connection):
         return translate(error, self._actor, self.key.name, method, options.timeout)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.key, dict(self.methods), self._actor)
+        again = partial(RayConnection, paced=self._paced)
+        return again, (self.key, dict(self.methods), self._actor)
 
 
-def _end(references: Any) -> None:
-    """Let a generator end that nobody listens to any more; Ray itself lets it run on."""
-    with contextlib.suppress(RayError, ValueError):  # Ray was shut down meanwhile
-        ray.cancel(references)
+def connect(record: Record, actor: ActorHandle[Any]) -> RayConnection:
+    """A connection to the actor that a record is about."""
+    return RayConnection(record.key, record.methods, actor, paced=record.paced)
 
 
 async def _awaited(reference: Any) -> Any:

@@ -15,7 +15,7 @@ from services_core import Connection, ServiceSpec, ServiceStartError
 from services_core.construction import Construction
 from services_core.options import chosen_options
 from services_ray import actors, records, states
-from services_ray.client import RayConnection
+from services_ray.client import connect
 from services_ray.records import Record
 
 
@@ -62,7 +62,7 @@ class RayConstruction(Construction):
         if facts is not None and facts.state == "DEAD":
             records.forget(self._record)
             raise ServiceStartError(self._spec.name, "it died, or was ended, meanwhile")
-        return RayConnection(self._record.key, self._record.methods, self._actor)
+        return connect(self._record, self._actor)
 
     def abandon(self) -> None:
         """Kill the actor, which frees its name."""

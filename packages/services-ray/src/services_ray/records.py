@@ -41,6 +41,7 @@ class Record:
         methods: Its methods.
         close_timeout: Seconds that its `close()` may take.
         options: The options that it was registered with.
+        paced: Whether its generators can be held up.
         overdue_at: When its registrar must have given up, in seconds since the epoch.
         pid: The process that it was constructed in.
         node: The host that it was constructed on.
@@ -56,6 +57,7 @@ class Record:
     methods: dict[str, MethodKind]
     close_timeout: float
     options: dict[str, Any]
+    paced: bool
     overdue_at: float
     pid: int | None = None
     node: str | None = None

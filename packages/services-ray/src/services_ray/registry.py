@@ -21,6 +21,7 @@ from ray.exceptions import ActorAlreadyExistsError
 from services_core import (
     CallOptions,
     Connection,
+    RegistryClosedError,
     ServiceBase,
     ServiceDiedError,
     ServiceExistsError,
@@ -36,11 +37,12 @@ from services_core.options import chosen_options
 from services_core.services import ServiceState, class_name
 from services_core.waiting import looks
 from services_ray import actors, records, states
-from services_ray.client import RayConnection
+from services_ray.client import RayConnection, connect
 from services_ray.construction import RayConstruction
 from services_ray.forks import check_fork
 from services_ray.options import native_options
 from services_ray.records import Record
+from services_ray.streams import can_be_paced
 
 _log = logging.getLogger("services_ray")
 
@@ -101,7 +103,7 @@ class RayService(ServiceBase):
     # -- starting --------------------------------------------------------------------------------
 
     def _start(self, spec: ServiceSpec) -> Construction:
-        check_fork(self.namespace)
+        self._check_ray()
         actor = self._create(spec)
         try:
             record = self._reserve(spec, actor)
@@ -138,6 +140,7 @@ class RayService(ServiceBase):
             methods=public_methods(spec.cls),
             close_timeout=spec.options.close_timeout,
             options=chosen_options(spec.options),
+            paced=can_be_paced(spec.cls),
             overdue_at=time.time() + spec.options.start_timeout + _GRACE_SECONDS,
         )
         records.put(record)
@@ -147,7 +150,7 @@ class RayService(ServiceBase):
     # -- finding ---------------------------------------------------------------------------------
 
     def _connect(self, name: str) -> Connection | None:
-        check_fork(self.namespace)
+        self._check_ray()
         known = self._known.get(name)
         if known is not None and states.is_known_to_live(known.native):
             return known
@@ -159,7 +162,7 @@ class RayService(ServiceBase):
             return None
         actor, record = found.actor, found.record
         if known is None or known.key != record.key:
-            known = self._known[name] = RayConnection(record.key, record.methods, actor)
+            known = self._known[name] = connect(record, actor)
             if "max_pending_calls" not in record.options:
                 # Ray tells this process of an actor's state once it has called it.
                 known.native.__ray_ready__.remote()
@@ -172,7 +175,7 @@ class RayService(ServiceBase):
         return _Found(actor, records.find(self.namespace, name, states.actor_id(actor)))
 
     def _names(self, *, starting: bool = False) -> list[str]:
-        check_fork(self.namespace)
+        self._check_ray()
         names = actors.names(self._ray_namespace)
         if not starting:
             return [name for name in names if self._connect(name) is not None]
@@ -185,7 +188,7 @@ class RayService(ServiceBase):
         return names
 
     def _describe(self, name: str) -> ServiceInfo | None:
-        check_fork(self.namespace)
+        self._check_ray()
         found = self._find(name)
         if found is None or found.record is None:
             return None
@@ -217,7 +220,7 @@ class RayService(ServiceBase):
     # -- ending ----------------------------------------------------------------------------------
 
     def _stop(self, name: str) -> bool:
-        check_fork(self.namespace)
+        self._check_ray()
         found = self._find(name)
         if found is None:
             return False
@@ -236,7 +239,7 @@ class RayService(ServiceBase):
     def _close(self, record: Record, actor: ActorHandle[Any]) -> None:
         try:
             closing = CallOptions(timeout=record.close_timeout)
-            RayConnection(record.key, record.methods, actor).call("close", (), {}, closing)
+            connect(record, actor).call("close", (), {}, closing)
         except ServiceDiedError:
             return  # it was faster
         except ServiceTimeoutError as error:
@@ -260,6 +263,11 @@ class RayService(ServiceBase):
                 if sibling.record.incarnation == found.record.incarnation:
                     self._end(other, sibling)
         self._end(name, found)
+
+    def _check_ray(self) -> None:
+        check_fork(self.namespace)
+        if not ray.is_initialized():  # it would start another one
+            raise RegistryClosedError(self.namespace)
 
     # -- clients of owners -----------------------------------------------------------------------
 
