@@ -37,7 +37,8 @@ def service_processes(root: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"services_local.server" not in (process / "cmdline").read_bytes():
+            command = (process / "cmdline").read_bytes()
+            if b"services_local.server" not in command and b"services_local.super" not in command:
                 continue
             if os.fsencode(root) in (process / "environ").read_bytes():
                 found.append(int(process.name))

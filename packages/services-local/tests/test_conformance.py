@@ -24,7 +24,7 @@ sys.stdout.buffer.write(pickle.dumps(function(*args)))
 
 
 class TestLocalService(RegistryConformance):
-    capabilities = frozenset({Capability.PROCESSES, Capability.START_TIMEOUT})
+    capabilities = frozenset(Capability)
 
     def run_in_worker(self, function: Callable[..., T], *args: Any) -> T:
         done = subprocess.run(
@@ -49,5 +49,5 @@ class TestLocalService(RegistryConformance):
             services.shutdown()
 
 
-def test_it_has_every_capability_but_restarts() -> None:
-    assert frozenset(Capability) - TestLocalService.capabilities == {Capability.RESTARTS}
+def test_it_has_every_capability() -> None:
+    assert TestLocalService.capabilities == frozenset(Capability)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from importlib.resources import files
 
+import pytest
+
 import services_local
 from services_local import LocalService
 
 
 def test_all_is_exact() -> None:
-    public = {
-        name
-        for name, value in vars(services_local).items()
-        if not name.startswith("_") and isinstance(value, type)
-    }
-    assert public == set(services_local.__all__)
+    for name in services_local.__all__:
+        assert isinstance(getattr(services_local, name), type)
+    with pytest.raises(AttributeError, match="Remote"):
+        _ = services_local.RemoteService
 
 
 def test_it_ships_its_types() -> None:

@@ -19,10 +19,10 @@ from services_local.runtime import RuntimeDirectory
 
 
 def test_it_is_made_private(runtime_dir: Path) -> None:
-    runtime = RuntimeDirectory(str(runtime_dir / "new"))
+    runtime = RuntimeDirectory.open(str(runtime_dir / "new"))
     assert stat.S_IMODE(runtime.root.stat().st_mode) == 0o700
     assert len(runtime.key()) == 32
-    assert runtime.key() == RuntimeDirectory(str(runtime.root)).key()
+    assert runtime.key() == RuntimeDirectory.open(str(runtime.root)).key()
     assert stat.S_IMODE((runtime.root / "key").stat().st_mode) == 0o600
     for name in ("key", "mutex"):
         (runtime.root / name).unlink()
@@ -119,7 +119,7 @@ except ServiceExistsError:
 
 
 def test_a_half_written_record_is_no_service(services: ServiceBase, runtime_dir: Path) -> None:
-    paths = RuntimeDirectory(str(runtime_dir)).service("strangers", "counter")
+    paths = RuntimeDirectory(runtime_dir).service("strangers", "counter")
     paths.lock.parent.mkdir(exist_ok=True)
     paths.record.write_text('{"namespace": "stran')
     paths.lock.write_text('{"name": "cou')

@@ -1,4 +1,4 @@
-"""A caller's end: `LocalConnection`, its sockets, and what it makes of a dead service.
+"""A caller's end: `LocalConnection`.
 
 A call goes one of two ways::
 
@@ -11,21 +11,23 @@ A forked child starts with sockets of its own.
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import os
-import socket
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from services_core import CallOptions, Connection, MethodKind, ServiceDiedError, ServiceKey
+from services_core import CallOptions, Connection, MethodKind, ServiceKey
 from services_core.remote_errors import unpack_error
 from services_local import wire
-from services_local.runtime import key_beside
-from services_local.wire import Kind
+from services_local.channels import Channel
+from services_local.deaths import death_of
+from services_local.handshake import Purpose
+from services_local.pipeline import Pipeline
 
 
 class LocalConnection(Connection):
@@ -35,15 +37,23 @@ class LocalConnection(Connection):
         key: Identity of the service.
         methods: Its methods.
         path: Its socket, in the directory of its namespace.
+        comes_back: Whether it may be started again, so that a socket leads to an earlier process.
     """
 
     _all: ClassVar[weakref.WeakSet[LocalConnection]] = weakref.WeakSet()
 
-    def __init__(self, key: ServiceKey, methods: Mapping[str, MethodKind], path: str) -> None:
+    def __init__(
+        self,
+        key: ServiceKey,
+        methods: Mapping[str, MethodKind],
+        path: str,
+        comes_back: bool = False,  # noqa: FBT001, FBT002 - pickled by position
+    ) -> None:
         super().__init__(key, methods)
         self._path = path
-        self._idle: deque[socket.socket] = deque()
-        self._pipeline: _Pipeline | None = None
+        self._comes_back = comes_back
+        self._idle: deque[Channel] = deque()
+        self._pipeline: Pipeline | None = None
         self._lock = threading.Lock()
         self._all.add(self)
         # Users hold handles, which nobody closes: the sockets go with the last of them.
@@ -58,25 +68,19 @@ class LocalConnection(Connection):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Any:
         """Write the call and read the answer on a socket that no other thread uses meanwhile."""
-        connection = self._take()
+        timeout = options.timeout
+        give_up = None if timeout is None else time.monotonic() + timeout
+        channel = self._started(wire.CALL, (method, args, kwargs), options, give_up)
         try:
-            connection.settimeout(options.timeout)
-            wire.send(connection, 0, Kind.CALL, (method, args, kwargs))
-            answer = wire.receive(connection)
-        except TimeoutError as error:
+            answer = channel.receive(give_up)
+        except BaseException as error:
             # Its answer may still come: nobody else must read it.
-            connection.close()
-            raise self.timed_out(method, options) from error
-        except (OSError, EOFError) as error:
-            connection.close()
-            raise self._died(error) from error
-        except BaseException:
-            connection.close()
+            self._failed(channel, method, options, error)
             raise
-        self._idle.append(connection)
-        if answer.kind is Kind.ERROR:
-            raise unpack_error(answer.content())
-        return answer.content()
+        self._idle.append(channel)
+        if answer.kind == wire.ERROR:
+            raise unpack_error(answer.take_content())
+        return answer.take_content()
 
     def remote(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -92,73 +96,30 @@ class LocalConnection(Connection):
         """Write the call on the shared socket, whose thread resolves the future."""
         with self._lock:
             if self._pipeline is None or self._pipeline.ended:
-                self._pipeline = _Pipeline(self._open(), self.key.name)
-                # Its thread would keep it alive after this connection is gone.
+                # Its thread must not keep this connection alive.
+                death = partial(death_of, self.key, Path(self._path))
+                self._pipeline = Pipeline(self._open(), self.key.name, death)
                 weakref.finalize(self, self._pipeline.close)
             pipeline = self._pipeline
-        return pipeline.submit(self, method, args, kwargs)
+        return pipeline.submit((method, args, kwargs), self)
 
     def stream(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Iterator[Any]:
         """Start the generator over there, and iterate over what it sends."""
-        connection = self._take()
-        try:
-            connection.settimeout(options.timeout)
-            wire.send(connection, 0, Kind.STREAM, (method, args, kwargs))
-        except OSError as error:
-            connection.close()
-            raise self._died(error) from error
-        except BaseException:
-            connection.close()
-            raise
-        return self._items(connection, method, options)
+        content = (method, args, kwargs)
+        channel = self._started(wire.STREAM, content, options, _end_of(options))
+        items = self._items(channel, method, options)
+        next(items)  # now it closes its socket also if nobody asks for an item
+        return items
 
-    def _items(self, connection: socket.socket, method: str, options: CallOptions) -> Iterator[Any]:
-        finished = False
-        try:
-            while True:
-                try:
-                    frame = wire.receive(connection)
-                except TimeoutError as error:
-                    raise self.timed_out(method, options) from error
-                except (OSError, EOFError) as error:
-                    raise self._died(error) from error
-                if frame.kind is Kind.ITEM:
-                    yield frame.content()
-                    continue
-                finished = True
-                if frame.kind is Kind.ERROR:
-                    raise unpack_error(frame.content())
-                return
-        finally:
-            # Left half-way, the closed socket tells the service to close its generator.
-            if finished:
-                self._idle.append(connection)
-            else:
-                connection.close()
-
-    def stop(self, timeout: float) -> None:
-        """Ask the service to end, and wait for the answer.
-
-        Args:
-            timeout: Seconds to wait.
-
-        Raises:
-            ServiceDiedError: It is gone already.
-            TimeoutError: It didn't answer in time.
-        """
-        try:
-            with self._open() as connection:
-                connection.settimeout(timeout)
-                wire.send(connection, 0, Kind.STOP, None)
-                answer = wire.receive(connection)
-        except TimeoutError:
-            raise
-        except (OSError, EOFError) as error:
-            raise self._died(error) from error
-        if answer.kind is Kind.ERROR:
-            raise unpack_error(answer.content())
+    def is_open(self) -> bool:
+        """Whether the service is known to live, without a message; False if that isn't known."""
+        channel = self._take_open()
+        if channel is None:
+            return False
+        self._idle.append(channel)
+        return True
 
     def close(self) -> None:
         """Close the sockets; a later call opens new ones."""
@@ -168,24 +129,94 @@ class LocalConnection(Connection):
                 self._pipeline.close()
                 self._pipeline = None
 
-    def _take(self) -> socket.socket:
+    def _started(
+        self, kind: int, content: tuple[str, Any, Any], options: CallOptions, give_up: float | None
+    ) -> Channel:
+        """A channel on which a call has been written."""
+        channel = self._take_idle() or self._open(give_up, content[0], options)
+        try:
+            frame = channel.encode(0, kind, content)
+        except BaseException:
+            self._idle.append(channel)  # nothing was sent
+            raise
+        try:
+            channel.write(frame, give_up)
+        except BaseException as error:
+            self._failed(channel, content[0], options, error)
+            raise
+        return channel
+
+    def _failed(
+        self, channel: Channel, method: str, options: CallOptions, error: BaseException
+    ) -> None:
+        """Close a channel, and raise what its error means for a call."""
+        if isinstance(error, TimeoutError):
+            channel.close()
+            raise self.timed_out(method, options) from error
+        if isinstance(error, OSError | EOFError):
+            death = death_of(self.key, Path(self._path), channel, error)
+            channel.close()
+            raise death from error
+        channel.close()
+
+    def _items(self, channel: Channel, method: str, options: CallOptions) -> Iterator[Any]:
+        finished = False
+        try:
+            yield None
+            while True:
+                try:
+                    frame = channel.receive(_end_of(options))
+                except (OSError, EOFError) as error:
+                    self._failed(channel, method, options, error)
+                    raise
+                if frame.kind == wire.ITEM:
+                    yield frame.take_content()
+                    continue
+                finished = True
+                if frame.kind == wire.ERROR:
+                    raise unpack_error(frame.take_content())
+                return
+        finally:
+            # Left half-way, the closed socket tells the service to close its generator.
+            if finished:
+                self._idle.append(channel)
+            else:
+                channel.close()
+
+    def _take_idle(self) -> Channel | None:
+        if self._comes_back:
+            return self._take_open()
         try:
             return self._idle.pop()
         except IndexError:
-            return self._open()
+            return None
 
-    def _open(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.connect(self._path)
-            wire.authenticate(connection, key_beside(Path(self._path)))
-        except OSError as error:
-            connection.close()
-            raise self._died(error) from error
-        return connection
+    def _take_open(self) -> Channel | None:
+        """An idle socket whose other end hasn't been closed."""
+        while True:
+            try:
+                channel = self._idle.pop()
+            except IndexError:
+                return None
+            if channel.is_open():
+                return channel
+            channel.close()
 
-    def _died(self, error: BaseException) -> ServiceDiedError:
-        return ServiceDiedError(self.key.name, str(error))
+    def _open(
+        self, give_up: float | None = None, method: str = "", options: CallOptions | None = None
+    ) -> Channel:
+        path = Path(self._path)
+        again = self._comes_back
+        while True:
+            try:
+                return Channel(path, Purpose.CALLS, give_up)
+            except TimeoutError as error:
+                raise self.timed_out(method, options or CallOptions()) from error
+            except OSError as error:
+                death = death_of(self.key, path, None, error)
+                if death.restarting or not again:
+                    raise death from error
+                again = False  # it is gone for good, or has come back just now, for the last time
 
     @classmethod
     def restart_in_child(cls) -> None:
@@ -199,97 +230,16 @@ class LocalConnection(Connection):
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.key, dict(self.methods), self._path)
+        return type(self), (self.key, dict(self.methods), self._path, self._comes_back)
 
 
 os.register_at_fork(after_in_child=LocalConnection.restart_in_child)
 
 
-class _Pipeline:
-    """One socket for many calls under way, and the thread that resolves their futures."""
-
-    def __init__(self, connection: socket.socket, name: str) -> None:
-        self._connection = connection
-        self._name = name
-        # With their connection, which must not be collected while somebody waits for an answer.
-        self._pending: dict[int, tuple[concurrent.futures.Future[Any], LocalConnection]] = {}
-        self._requests = itertools.count(1)
-        self._sending = threading.Lock()
-        self._waiting = threading.Lock()
-        self.ended = False
-        threading.Thread(target=self._read, name=f"service-{name}-replies", daemon=True).start()
-
-    def submit(
-        self,
-        owner: LocalConnection,
-        method: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> concurrent.futures.Future[Any]:
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        # Sent is sent: it can't be cancelled any more.
-        future.set_running_or_notify_cancel()
-        request = next(self._requests)
-        # What can't be pickled raises here, before anything was sent.
-        pieces = wire.encode(request, Kind.SUBMIT, (method, args, kwargs))
-        with self._waiting:
-            if self.ended:
-                raise ServiceDiedError(self._name)
-            self._pending[request] = future, owner
-        try:
-            with self._sending:
-                wire.write(self._connection, pieces)
-        except OSError as error:
-            self._end(error)
-        except BaseException as error:
-            # Interrupted in the middle of a frame: nothing that follows could be understood.
-            self._end(error)
-            self.close()
-            raise
-        return future
-
-    def close(self) -> None:
-        """End the thread; calls under way fail with `ServiceDiedError`."""
-        try:
-            self._connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # the peer was faster
-
-    def _read(self) -> None:
-        try:
-            while True:
-                frame = wire.receive(self._connection)
-                with self._waiting:
-                    future = self._pending.pop(frame.request)[0]
-                _resolve(future, frame)
-        except Exception as error:  # noqa: BLE001 - whatever ends the thread ends its futures
-            self._end(error)
-        finally:
-            self._connection.close()
-
-    def _end(self, error: BaseException) -> None:
-        with self._waiting:
-            self.ended = True
-            pending = list(self._pending.values())
-            self._pending.clear()
-        for future, _ in pending:
-            died = ServiceDiedError(self._name, str(error))
-            died.__cause__ = error
-            future.set_exception(died)
+def _end_of(options: CallOptions) -> float | None:
+    return None if options.timeout is None else time.monotonic() + options.timeout
 
 
-def _close_all(connections: deque[socket.socket]) -> None:
-    while connections:
-        connections.pop().close()
-
-
-def _resolve(future: concurrent.futures.Future[Any], frame: wire.Frame) -> None:
-    try:
-        content = frame.content()
-    except Exception as error:  # noqa: BLE001 - what can't be rebuilt here is this call's error
-        future.set_exception(error)
-        return
-    if frame.kind is Kind.ERROR:
-        future.set_exception(unpack_error(content))
-    else:
-        future.set_result(content)
+def _close_all(channels: deque[Channel]) -> None:
+    while channels:
+        channels.pop().close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import sys
 import threading
@@ -10,11 +11,13 @@ from collections.abc import Callable
 
 from services_core import Connection, Construction, ServiceSpec, ServiceStartError
 from services_core.remote_errors import PackedError, unpack_error
-from services_local import ending, records, wire
+from services_local import ending, records
 from services_local.ending import EXIT_SECONDS
 from services_local.launch import GO, LaunchedProcess, Order, Outcome, write_order
+from services_local.pickling import dumps
 from services_local.records import Record, Reservation
 from services_local.runtime import RuntimeDirectory
+from services_local.supervisor import Plan
 
 # How much of a dead service's log goes into the error, in bytes from its end.
 _LOG_TAIL = 2000
@@ -52,11 +55,14 @@ class LocalConstruction(Construction):
             namespace=namespace,
             name=spec.name,
             path=sys.path,
-            spec=wire.dumps(spec),
+            spec=dumps(spec),
         )
         with write_order(runtime.namespace(namespace), pickle.dumps(order)) as file:
             self._process = LaunchedProcess(
-                "services_local.server", file, reservation.descriptor, self._log, spec.name
+                *_module_for(runtime, namespace, spec),
+                file.fileno(),
+                reservation.descriptor,
+                self._log,
             )
         # `reset` finds the process by this.
         reservation.note(name=spec.name, pid=self._process.pid)
@@ -129,3 +135,27 @@ class LocalConstruction(Construction):
             return self._log.read_bytes()[-_LOG_TAIL:].decode(errors="replace")
         except FileNotFoundError:  # the name was reset, and with it its files
             return ""
+
+
+def _module_for(
+    runtime: RuntimeDirectory, namespace: str, spec: ServiceSpec
+) -> tuple[str, list[str]]:
+    """What is started: the server, or what starts the server again and again."""
+    options = spec.options
+    if not options.max_restarts:
+        return "services_local.server", ["0", "0", spec.name]
+    paths = runtime.service(namespace, spec.name)
+    detached = options.lifetime == "detached"
+    plan = Plan(
+        root=str(runtime.root),
+        namespace=namespace,
+        name=spec.name,
+        record=str(paths.record),
+        guard=str(paths.guard),
+        log=str(paths.log),
+        lease=None if detached else str(runtime.lease(namespace)),
+        max_restarts=options.max_restarts,
+        start_timeout=options.start_timeout,
+        close_timeout=options.close_timeout,
+    )
+    return "services_local.supervisor", [json.dumps(plan)]

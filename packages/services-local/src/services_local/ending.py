@@ -6,12 +6,14 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable
 
-from services_core import ServiceDiedError
+from services_core.remote_errors import unpack_error
 from services_core.waiting import looks
-from services_local import records
-from services_local.client import LocalConnection
+from services_local import records, wire
+from services_local.channels import Channel
+from services_local.handshake import Purpose
 from services_local.records import Record
 from services_local.runtime import RuntimeDirectory
 
@@ -34,22 +36,53 @@ def stop(runtime: RuntimeDirectory, namespace: str, name: str) -> bool:
 
 def end(runtime: RuntimeDirectory, record: Record) -> None:
     """End one incarnation of a service, and return when it is gone."""
-    path = runtime.service(record.namespace, record.name).socket(record.incarnation)
-    connection = LocalConnection(record.key, record.methods, str(path))
-    try:
-        connection.stop(record.close_timeout + EXIT_SECONDS)
-    except ServiceDiedError:
-        pass  # it was faster
-    except Exception as error:  # noqa: BLE001 - close() may raise anything; it ends all the same
-        _log.warning("close() of service %r failed: %r", record.name, error)
-    if not _gone(runtime, record, EXIT_SECONDS):
-        _kill(record.pid, lambda: not _gone(runtime, record, 0))
+    # A method that runs gets the same time before close() as close() does.
+    patience = 2 * record.close_timeout + EXIT_SECONDS
+    if _ask(runtime, record, time.monotonic() + patience):
+        patience = EXIT_SECONDS
+    elif record.supervisor is not None:
+        # It lets nobody in, perhaps because it is being started again.
+        _signal(signal.SIGTERM, record.supervisor, lambda: _is_guarded(runtime, record))
+    else:
+        _signal(signal.SIGTERM, record.pid, lambda: not _gone(runtime, record, 0))
+    if _gone(runtime, record, patience):
+        return
+    if record.supervisor is not None:
+        _signal(signal.SIGKILL, record.supervisor, lambda: _is_guarded(runtime, record))
+    current = records.find(runtime, record.namespace, record.name)
+    if current is not None and current.incarnation == record.incarnation:
+        _signal(signal.SIGKILL, current.pid, lambda: not _gone(runtime, record, 0))
         _gone(runtime, record, EXIT_SECONDS)
 
 
+def _ask(runtime: RuntimeDirectory, record: Record, give_up: float) -> bool:
+    """Tell a service to end, and wait until it has; False if it lets nobody in."""
+    path = runtime.service(record.namespace, record.name).socket(record.incarnation)
+    try:
+        channel = Channel(path, Purpose.STOP, give_up)
+    except OSError:
+        return False
+    try:
+        answer = channel.receive(give_up)
+        if answer.kind == wire.ERROR:
+            error = unpack_error(answer.take_content())
+            _log.warning("close() of service %r failed: %r", record.name, error)
+    except TimeoutError:
+        _log.warning("service %r doesn't end, and is killed", record.name)
+        return True
+    except (OSError, EOFError):
+        return False  # it died
+    finally:
+        channel.close()
+    return True
+
+
 def _end_starting(runtime: RuntimeDirectory, namespace: str, name: str) -> bool:
+    """End the process that constructs a service; False if there is none."""
     found = False
-    for _ in looks(EXIT_SECONDS):
+    told: int | None = None
+    give_up = time.monotonic() + EXIT_SECONDS
+    for _ in looks(2 * EXIT_SECONDS):
         if not records.is_taken(runtime, namespace, name):
             return found
         found = True
@@ -59,8 +92,12 @@ def _end_starting(runtime: RuntimeDirectory, namespace: str, name: str) -> bool:
             return True
         # The pid is noted as soon as there is a process.
         pid = records.starting_pid(runtime, namespace, name)
-        if pid is not None:
-            _kill(pid, lambda: True)
+        if pid is not None and pid != told:
+            # If its object is constructed, and waits for other replicas, its close() runs.
+            told = pid
+            _signal(signal.SIGTERM, pid, lambda: True)
+        elif pid is not None and time.monotonic() > give_up:
+            _signal(signal.SIGKILL, pid, lambda: True)
     return found
 
 
@@ -72,15 +109,19 @@ def _gone(runtime: RuntimeDirectory, record: Record, timeout: float) -> bool:
     return False
 
 
-def _kill(pid: int, still_it: Callable[[], bool]) -> None:
-    """Kill a service's process, and never another one that got its pid."""
+def _is_guarded(runtime: RuntimeDirectory, record: Record) -> bool:
+    return records.is_guarded(runtime, record.namespace, record.name)
+
+
+def _signal(number: int, pid: int, still_it: Callable[[], bool]) -> None:
+    """Send a signal to a service's process, and never to another one that got its pid."""
     with contextlib.suppress(ProcessLookupError):
         if not hasattr(os, "pidfd_open"):  # macOS
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
             return
         descriptor = os.pidfd_open(pid)
         try:
             if still_it():
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                signal.pidfd_send_signal(descriptor, number)
         finally:
             os.close(descriptor)

@@ -20,3 +20,7 @@ class RuntimeDirectoryError(ServiceError, PermissionError):
             f"runtime directory {path}: {reason}. Remove it, or set SERVICES_LOCAL_DIR to a "
             "directory of your own with mode 0700"
         )
+
+
+class WireError(ConnectionError):
+    """The peer speaks something else. Its connection ends; callers see `ServiceDiedError`."""

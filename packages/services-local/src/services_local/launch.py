@@ -20,11 +20,10 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from services_local import forks
 
@@ -45,9 +44,16 @@ class Outcome(bytes, enum.Enum):
     PUBLISHED = b"p"
 
 
-@dataclass(frozen=True)
-class Order:
-    """What a service process is told."""
+class Order(NamedTuple):
+    """What a server is told.
+
+    Attributes:
+        root: The runtime directory.
+        namespace: Its namespace.
+        name: Its name.
+        path: `sys.path` of the registrar.
+        spec: The pickled `ServiceSpec`.
+    """
 
     root: str
     namespace: str
@@ -61,24 +67,26 @@ class LaunchedProcess:
 
     Args:
         module: Its main module.
-        order: File that says what to construct.
+        arguments: What it finds in its argv after the descriptors.
+        order: Descriptor of a file that says what to construct.
         lock: Descriptor of the lock that keeps the service's name.
         log: File that takes what it prints.
-        title: What it shows as its last argument in a list of processes.
     """
 
-    def __init__(self, module: str, order: IO[bytes], lock: int, log: Path, title: str) -> None:
+    def __init__(
+        self, module: str, arguments: Sequence[str], order: int, lock: int, log: Path
+    ) -> None:
         with forks.no_fork():
             self._control, theirs = socket.socketpair()
             forks.keep_private(self._control)
             forks.keep_private(theirs)
         self._received = bytearray()
-        passed = (order.fileno(), theirs.fileno(), lock)
+        passed = (order, theirs.fileno(), lock)
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our module
                     # -P: a file in the working directory must not stand for a module of Python's.
-                    [sys.executable, "-P", "-m", module, *map(str, passed), title],
+                    [sys.executable, "-P", "-m", module, *map(str, passed), *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -169,12 +177,22 @@ class LaunchedProcess:
         return Outcome(tag), body
 
 
+def take_descriptors(argv: Sequence[str]) -> tuple[int, socket.socket, int]:
+    """The order, the socket to the starter and the lock, in the started process."""
+    order, control, lock = map(int, argv[1:4])
+    for descriptor in (order, control, lock):
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
+    return order, socket.socket(fileno=control), lock
+
+
 def write_order(directory: Path, order: bytes) -> IO[bytes]:
     """Put an order into a file without a name.
 
     A file, because a pipe would make the starter of a large one wait, and because it can be read
     again whenever the service is started again.
     """
+    import tempfile  # only here: the process that starts a service again doesn't write orders
+
     file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
     try:
         file.write(order)

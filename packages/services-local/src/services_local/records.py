@@ -8,7 +8,7 @@ nobody holds it.
 
     lock free                 nothing there
     lock held, no record      its constructor runs
-    lock held, and a record   it lives
+    lock held, and a record   it lives, is being started again, or is ending
 """
 
 from __future__ import annotations
@@ -20,29 +20,41 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from services_core import MethodKind, ServiceKey
-from services_local import forks
+from services_local import documents, forks
 from services_local.runtime import RuntimeDirectory, ServicePaths
 
 # Where somebody has removed the whole directory there is nothing to see.
 _NOTHING = contextlib.suppress(FileNotFoundError)
 
 
+State = Literal["running", "restarting", "ending"]
+"""What a service does. Until it has ended its name stays taken, and lookups see it."""
+
+
 @dataclass(frozen=True)
 class Record:
-    """What lookups know of a service that lives."""
+    """What is known of a service that lives.
+
+    `pid` is that of its last process, also while it is restarting. `supervisor` is the process that
+    starts it again, if there is one.
+    """
 
     namespace: str
     name: str
     incarnation: str
     replicas: int
     pid: int
+    supervisor: int | None
     node: str
     class_name: str
     methods: dict[str, MethodKind]
+    state: State
     started_at: float
+    restarts: int
+    max_restarts: int
     close_timeout: float
     detached: bool
     bound: bool
@@ -53,18 +65,27 @@ class Record:
         """Identity of the service."""
         return ServiceKey("local", self.namespace, self.name, self.incarnation, self.replicas)
 
+    @property
+    def is_restarting(self) -> bool:
+        """Whether it is being started again."""
+        return self.state == "restarting"
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether it is started again if it dies now."""
+        left = self.restarts != self.max_restarts
+        return self.supervisor is not None and self.state != "ending" and left
+
     def write(self, path: Path) -> None:
         """Publish the record; readers see all of it or nothing."""
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps(asdict(self)))
-        draft.replace(path)
+        documents.write(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
         """The record of that file, or None if there is none that makes sense."""
         try:
-            return cls(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            return cls(**(documents.read(path) or {}))
+        except TypeError:
             return None
 
 
@@ -146,11 +167,18 @@ def reserve(runtime: RuntimeDirectory, namespace: str, name: str) -> Reservation
 
 
 def find(runtime: RuntimeDirectory, namespace: str, name: str) -> Record | None:
-    """The record of a service that lives and is constructed."""
+    """The record of a service that lives and is constructed, or is being started again."""
     paths = runtime.service(namespace, name)
     with _NOTHING, runtime.mutex(shared=True):
         return Record.read(paths.record) if _is_held(paths.lock) else None
     return None
+
+
+def is_guarded(runtime: RuntimeDirectory, namespace: str, name: str) -> bool:
+    """Whether the process lives that would start that service again."""
+    with _NOTHING, runtime.mutex(shared=True):
+        return _is_held(runtime.service(namespace, name).guard)
+    return False
 
 
 def is_taken(runtime: RuntimeDirectory, namespace: str, name: str) -> bool:
@@ -165,17 +193,17 @@ def taken_names(runtime: RuntimeDirectory, namespace: str) -> Iterator[tuple[str
     notes = []
     with _NOTHING, runtime.mutex(shared=True):
         held = [lock for lock in runtime.namespace(namespace).glob("*.lock") if _is_held(lock)]
-        notes = [(_read_note(lock), Record.read(lock.with_suffix(".json"))) for lock in held]
+        notes = [(documents.read(lock), Record.read(lock.with_suffix(".json"))) for lock in held]
     for note, record in notes:
         if record is not None:
             yield record.name, True
-        elif "name" in note:
+        elif note is not None and "name" in note:
             yield note["name"], False
 
 
 def starting_pid(runtime: RuntimeDirectory, namespace: str, name: str) -> int | None:
     """Process that constructs the service of that name, or None if it isn't known (yet)."""
-    pid = _read_note(runtime.service(namespace, name).lock).get("pid")
+    pid = (documents.read(runtime.service(namespace, name).lock) or {}).get("pid")
     return pid if isinstance(pid, int) else None
 
 
@@ -225,15 +253,8 @@ def _is_held(lock: Path) -> bool:
         os.close(descriptor)
 
 
-def _read_note(lock: Path) -> dict[str, Any]:
-    try:
-        note = json.loads(lock.read_bytes())
-    except (OSError, ValueError):  # being written, or gone
-        return {}
-    return note if isinstance(note, dict) else {}
-
-
 def _remove_remains(paths: ServicePaths) -> None:
-    for path in (paths.record, paths.record.with_suffix(".draft"), paths.log, *paths.sockets()):
+    draft = paths.record.with_suffix(".draft")
+    for path in (paths.record, draft, paths.guard, paths.log, *paths.sockets()):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, ClassVar
 
 from services_core import (
@@ -13,9 +17,10 @@ from services_core import (
     ServiceSpec,
 )
 from services_core.placement import check_machine
-from services_local import ending, lease, records, wire
+from services_local import ending, lease, records
 from services_local.client import LocalConnection
 from services_local.construction import LocalConstruction
+from services_local.pickling import dumps
 from services_local.records import Record
 from services_local.runtime import RuntimeDirectory
 
@@ -27,8 +32,8 @@ class LocalService(ServiceBase):
     30 seconds after the last process that had the namespace open is gone, unless it was registered
     with `lifetime="detached"`.
 
-    `num_cpus`, `num_gpus` and `memory` are only compared with what the machine has; `max_restarts`
-    is taken and not acted on in this version.
+    `num_cpus`, `num_gpus` and `memory` are only compared with what the machine has. A service with
+    `max_restarts` has a second, small process beside its own, which starts it again.
 
     Args:
         namespace: Services of one namespace don't see those of another.
@@ -49,7 +54,7 @@ class LocalService(ServiceBase):
     backend: ClassVar[str] = "local"
 
     def __init__(self, namespace: str = "services", *, runtime_dir: str | None = None) -> None:
-        self._runtime = RuntimeDirectory(runtime_dir)
+        self._runtime = RuntimeDirectory.open(runtime_dir)
         # Resolved, so that a pickled registry opens the same directory wherever it arrives.
         super().__init__(namespace, runtime_dir=str(self._runtime.root))
         # Made now, so that a service never finds its callers' key missing.
@@ -92,11 +97,11 @@ class LocalService(ServiceBase):
             namespace=self.namespace,
             backend=self.backend,
             class_name=record.class_name,
-            state="running",
-            pid=record.pid,
+            state="restarting" if record.is_restarting else "running",
+            pid=None if record.is_restarting else record.pid,
             node=record.node,
             started_at=record.started_at,
-            restarts=0,
+            restarts=record.restarts,
             options=record.options,
         )
 
@@ -109,7 +114,7 @@ class LocalService(ServiceBase):
                 records.remove_namespace(self._runtime, self.namespace)
 
     def _client_content(self, client: Any) -> Any:
-        return wire.dumps(client)  # by value, if its class is of a script
+        return dumps(client)  # by value, if its class is of a script
 
     def end_others(self, name: str) -> None:
         """End every service of the namespace besides `name` and those that don't end with it."""
@@ -118,15 +123,32 @@ class LocalService(ServiceBase):
             if other != name and not (record is not None and (record.detached or record.bound)):
                 self._stop(other)
 
-    def remove_files(self, name: str) -> None:
-        """Remove the namespace's files, unless somebody besides the service `name` uses them."""
-        records.remove_namespace(self._runtime, self.namespace, besides=name)
-
     def _connection(self, record: Record) -> LocalConnection:
         connection = self._connections.get(record.name)
         if connection is None or connection.key != record.key:
             paths = self._runtime.service(self.namespace, record.name)
             path = paths.socket(record.incarnation)
-            connection = LocalConnection(record.key, record.methods, str(path))
+            connection = LocalConnection(
+                record.key, record.methods, str(path), record.supervisor is not None
+            )
             self._connections[record.name] = connection
         return connection
+
+
+def end_abandoned(
+    root: str, namespace: str, name: str, end: Callable[[], AbstractContextManager[object]]
+) -> None:
+    """End a namespace that nobody has open any more; called by a service of it, and never returns.
+
+    Args:
+        root: The runtime directory.
+        namespace: The namespace, whose lease is held until this process is gone: who opens it now
+            waits for that.
+        name: The service of this process, which ends last.
+        end: Ends it; the process stays for the `with`.
+    """
+    services = LocalService(namespace, runtime_dir=root)
+    services.end_others(name)
+    with end():
+        records.remove_namespace(RuntimeDirectory(Path(root)), namespace, besides=name)
+    threading.Event().wait()

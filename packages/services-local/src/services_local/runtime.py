@@ -8,7 +8,7 @@
             lease               held shared by every process that has the namespace open
             <service>.lock      held exclusively by the service for life
             <service>.json      what lookups need to know of it
-            <service>.sock      where it listens
+            <service>.*.sock    where an incarnation of it listens
             <service>.log       what it prints
 
 Names are hashed: a socket's path may have no more than 107 bytes (unix(7)), and a name any
@@ -28,13 +28,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from services_core.services import new_incarnation
 from services_local.errors import RuntimeDirectoryError
 
 ROOT_VARIABLE = "SERVICES_LOCAL_DIR"
 KEY_BYTES = 32
 _KEY_FILE = "key"
 _MAX_SOCKET_PATH = 107
+_INCARNATION_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,14 @@ class ServicePaths:
     """The files of one service."""
 
     lock: Path
+    guard: Path
     record: Path
     log: Path
+
+    @classmethod
+    def beside(cls, stem: Path) -> ServicePaths:
+        """All of them, from a path in their directory without its suffix."""
+        return cls(*(stem.with_suffix(f".{kind}") for kind in ("lock", "guard", "json", "log")))
 
     def socket(self, incarnation: str) -> Path:
         """Where one incarnation listens; a handle of it must never reach a later one."""
@@ -58,24 +64,39 @@ class RuntimeDirectory:
     """The directory of this user's services on this machine.
 
     Args:
-        root: The directory; by default `SERVICES_LOCAL_DIR`, or one in the temporary directory.
-
-    Raises:
-        RuntimeDirectoryError: It belongs to somebody else, others may enter it, it is a link, or
-            its path is too long for a socket.
+        root: The directory, as `open` has checked it.
     """
 
-    def __init__(self, root: str | None = None) -> None:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def open(cls, root: str | None = None) -> RuntimeDirectory:
+        """Make the directory if it isn't there, and check it.
+
+        Args:
+            root: The directory; by default `SERVICES_LOCAL_DIR`, or one in the temporary directory.
+
+        Raises:
+            RuntimeDirectoryError: It belongs to somebody else, others may enter it, it is a link,
+                or its path is too long for a socket.
+        """
         chosen = root or os.environ.get(ROOT_VARIABLE)
         default = Path(tempfile.gettempdir()) / f"services-local-{os.getuid()}"
-        self.root = Path(chosen).absolute() if chosen else default
-        _make_private(self.root)
-        longest = len(os.fsencode(self.service("n", "s").socket(new_incarnation())))
+        runtime = cls(Path(chosen).absolute() if chosen else default)
+        _make_private(runtime.root)
+        longest = len(os.fsencode(runtime.service("n", "s").socket("0" * _INCARNATION_LENGTH)))
         if longest > _MAX_SOCKET_PATH:
             raise RuntimeDirectoryError(
-                str(self.root),
+                str(runtime.root),
                 f"too long: a socket's path there has {longest} bytes of {_MAX_SOCKET_PATH}",
             )
+        return runtime
+
+    @classmethod
+    def of_socket(cls, path: Path) -> RuntimeDirectory:
+        """The directory that a service's socket is in."""
+        return cls(path.parent.parent)
 
     def namespace(self, namespace: str) -> Path:
         """Directory of a namespace."""
@@ -87,21 +108,20 @@ class RuntimeDirectory:
 
     def service(self, namespace: str, name: str) -> ServicePaths:
         """Files of a service."""
-        stem = self.namespace(namespace) / _digest(name)
-        return ServicePaths(
-            lock=stem.with_suffix(".lock"),
-            record=stem.with_suffix(".json"),
-            log=stem.with_suffix(".log"),
-        )
+        return ServicePaths.beside(self.namespace(namespace) / _digest(name))
 
     def key(self) -> bytes:
         """The key of this directory, made by whoever asks first."""
         path = self.root / _KEY_FILE
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_bytes()
         with self.mutex():
             if not path.exists():
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                draft = path.with_suffix(".draft")
+                descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(secrets.token_bytes(KEY_BYTES))
+                draft.replace(path)
             return path.read_bytes()
 
     @contextlib.contextmanager
@@ -122,11 +142,6 @@ class RuntimeDirectory:
             # Closing alone would not do: a child that another thread forks meanwhile shares it.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
-
-
-def key_beside(path: Path) -> bytes:
-    """The key of the runtime directory that a service's file is in."""
-    return (path.parent.parent / _KEY_FILE).read_bytes()
 
 
 def _make_private(root: Path) -> None:

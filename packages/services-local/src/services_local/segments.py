@@ -1,0 +1,290 @@
+"""Large buffers between two processes, in shared memory instead of through the socket.
+
+    sender                                        receiver
+        copies the buffer into a segment    ->    maps it, unpickles arrays onto it: no copy
+        keeps the segment                         an array lives as long as anybody holds it
+        copies the next buffer into it      <-    says with its next frame what it holds no more
+
+A segment is a memfd (memfd_create(2)) whose descriptor goes along with a frame (SCM_RIGHTS). Most
+of what a first copy takes is the kernel's, which has to find the memory: 64 MB take six times as
+long as into memory that is there. So a segment is used again once the receiver has given it back.
+
+The receiver maps privately: what it writes into an array stays its own, also between it and a child
+that it forks. The child goes on reading the segment when its parent has let go of it, so what was
+mapped during a fork is never given back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import mmap
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from services_local.errors import WireError
+
+# What a process keeps to use again, free or under way: a second large array fits, and a process
+# that once had much to send doesn't hold on to it.
+_KEPT_BYTES = 256 << 20
+_KEPT_SEGMENTS = 32
+
+# Before Python 3.13 each mapping holds a descriptor, of which a process often has no more than
+# 1024. Beyond these a buffer is copied out of its segment.
+_MAX_MAPPINGS = 128
+
+# A page has as many bytes, or less; one write takes less than 2 GB (write(2)).
+_WRITE_BYTES = 1 << 30
+
+AVAILABLE = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
+
+
+class Segment:
+    """Shared memory that one buffer at a time is copied into.
+
+    Args:
+        raw: The first one; the segment is as large.
+
+    Attributes:
+        number: What the receiver calls it when it gives it back; 0 if it needn't.
+        size: Bytes of the buffer that is in it.
+    """
+
+    def __init__(self, raw: memoryview) -> None:
+        self.number = 0
+        self.size = self.capacity = raw.nbytes
+        self._mapping: mmap.mmap | None = None
+        self.descriptor = os.memfd_create("service", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            # Not through a mapping: its page faults would take twice as long as the copy.
+            done = 0
+            while done < raw.nbytes:
+                done += os.pwrite(self.descriptor, raw[done : done + _WRITE_BYTES], done)
+            # Cut short under a mapping, it would kill the receiver with SIGBUS.
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+
+    def fill(self, raw: memoryview) -> None:
+        """Copy another buffer into it, of its capacity at most."""
+        if self._mapping is None:
+            populate = getattr(mmap, "MAP_POPULATE", 0)
+            self._mapping = mmap.mmap(
+                self.descriptor, self.capacity, flags=mmap.MAP_SHARED | populate
+            )
+        self._mapping[: raw.nbytes] = raw
+        self.size = raw.nbytes
+
+    def close(self) -> None:
+        """Let go of it; the memory goes with the last mapping of the receiver."""
+        os.close(self.descriptor)
+        if self._mapping is not None:
+            self._mapping.close()
+
+
+class _Pool:
+    """The segments that this process keeps to use again."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._start_afresh()
+        os.register_at_fork(after_in_child=self._restart_in_child)
+
+    def fill(self, raw: memoryview) -> Segment:
+        """A segment with a copy of that buffer."""
+        segment = self._take(raw.nbytes)
+        if segment is None:
+            segment = Segment(raw)
+            self._keep(segment)
+        else:
+            segment.fill(raw)
+        return segment
+
+    def give_back(self, segment: Segment) -> None:
+        """Use it again: nobody reads it any more."""
+        with self._lock:
+            self._free.append(segment)
+
+    def drop(self, segment: Segment) -> None:
+        """Let go of a segment, which somebody may still read."""
+        with self._lock:
+            self._kept.discard(segment)
+        segment.close()
+
+    def _take(self, size: int) -> Segment | None:
+        with self._lock:
+            fitting = [s for s in self._free if size <= s.capacity <= 4 * size]
+            if not fitting:
+                return None
+            best = min(fitting, key=lambda segment: segment.capacity)
+            self._free.remove(best)
+            return best
+
+    def _keep(self, segment: Segment) -> None:
+        dropped = []
+        with self._lock:
+            while self._free and not self._has_room(segment.capacity):
+                dropped.append(self._free.pop(0))
+                self._kept.discard(dropped[-1])
+            if self._has_room(segment.capacity):
+                segment.number = next(self._numbers)
+                self._kept.add(segment)
+        for each in dropped:
+            each.close()
+
+    def _has_room(self, size: int) -> bool:
+        kept = sum(segment.capacity for segment in self._kept)
+        return kept + size <= _KEPT_BYTES and len(self._kept) < _KEPT_SEGMENTS
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._free: list[Segment] = []
+        self._kept: set[Segment] = set()
+
+    def _restart_in_child(self) -> None:
+        # They are the parent's, which copies its next buffers into them.
+        free = self._free
+        self._start_afresh()
+        for segment in free:
+            segment.close()
+
+
+_pool = _Pool()
+
+
+class Exchange:
+    """What goes to and fro on one connection."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[int, Segment] = {}
+        # What to give back with the next frame.
+        self.let_go: deque[int] = deque()
+
+    def send(self, raws: Iterable[memoryview]) -> list[Segment]:
+        """Segments with copies of these buffers; then either `sent` or `cancel` is called.
+
+        Raises:
+            OSError: There is no memory, or no descriptor left.
+        """
+        segments: list[Segment] = []
+        try:
+            for raw in raws:
+                segments.append(_pool.fill(raw))  # noqa: PERF401 - to be found if the next fails
+        except BaseException:
+            for segment in segments:
+                _pool.drop(segment)
+            raise
+        self._under_way |= {segment.number: segment for segment in segments if segment.number}
+        return segments
+
+    def sent(self, segments: Sequence[Segment]) -> None:
+        """These segments are on their way: close those that are not kept to be used again."""
+        for segment in segments:
+            if not segment.number:
+                segment.close()
+
+    def cancel(self, segments: Sequence[Segment]) -> None:
+        """These segments were not sent."""
+        for segment in segments:
+            if self._under_way.pop(segment.number, segment) is segment:
+                _pool.drop(segment)
+
+    def take_back(self, numbers: Iterable[int]) -> None:
+        """Called with what the receiver gives back.
+
+        Raises:
+            WireError: It doesn't have it.
+        """
+        for number in numbers:
+            segment = self._under_way.pop(number, None)
+            if segment is None:
+                raise WireError(f"segment {number} is not under way")
+            _pool.give_back(segment)
+
+    def receive(self, descriptor: int, size: int, number: int) -> mmap.mmap | bytearray:
+        """The buffer in a segment of the peer; closes the descriptor.
+
+        Raises:
+            WireError: It is no segment, or is too small.
+        """
+        try:
+            _check(descriptor, size)
+            if len(_mappings) < _MAX_MAPPINGS:
+                with contextlib.suppress(OSError):  # no descriptor left after all
+                    mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE)
+                    _watch(mapping, number, self.let_go)
+                    return mapping
+            copied = _copy(descriptor, size)
+            if number:
+                self.let_go.append(number)
+            return copied
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """The connection is closed: what is under way will not be given back."""
+        while self._under_way:
+            _pool.drop(self._under_way.popitem()[1])
+
+
+def _check(descriptor: int, size: int) -> None:
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError as error:  # no memfd
+        raise WireError("a descriptor that is no segment") from error
+    if not seals & fcntl.F_SEAL_SHRINK or not 0 < size <= os.fstat(descriptor).st_size:
+        raise WireError("a segment that is too small, or could become so")
+
+
+def _copy(descriptor: int, size: int) -> bytearray:
+    copied = bytearray(size)
+    view = memoryview(copied)
+    done = 0
+    while done < size:
+        count = os.preadv(descriptor, [view[done : done + _WRITE_BYTES]], done)
+        if not count:
+            raise WireError("a segment with an end before its size")
+        done += count
+    return copied
+
+
+class _Forks:
+    """Counts the forks of this process, and knows whether one is under way."""
+
+    count = 0
+    under_way = False
+
+    @classmethod
+    def before(cls) -> None:
+        cls.count += 1
+        cls.under_way = True
+
+    @classmethod
+    def after(cls) -> None:
+        cls.count += 1
+        cls.under_way = False
+
+
+os.register_at_fork(before=_Forks.before, after_in_parent=_Forks.after, after_in_child=_Forks.after)
+
+_mappings: set[Any] = set()
+
+
+def _watch(mapping: mmap.mmap, number: int, let_go: deque[int]) -> None:
+    """Note that a segment is given back when its mapping goes."""
+    forks = _Forks.count
+    token = object()
+    _mappings.add(token)
+
+    def gone() -> None:  # may run anywhere, in any thread: no locks, no sockets
+        _mappings.discard(token)
+        if number and forks == _Forks.count and not _Forks.under_way:
+            let_go.append(number)
+
+    weakref.finalize(mapping, gone).atexit = False
