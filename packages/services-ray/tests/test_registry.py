@@ -38,14 +38,6 @@ def test_a_registry_takes_no_cpu(services: ServiceBase) -> None:
         other.shutdown()
 
 
-def test_remote_gives_references_that_ray_understands(services: ServiceBase) -> None:
-    counter = services.register("counter", Counter, num_cpus=0)
-    assert ray.get(counter.add.remote(2)) == 2
-    assert ray.get(native(counter).add.remote(2)) == 4
-    first, second = counter.pair.options(num_returns=2).remote()
-    assert ray.get([first, second]) == [1, 2]
-
-
 def test_options_of_ray_go_to_ray(services: ServiceBase) -> None:
     services.register(
         "counter",

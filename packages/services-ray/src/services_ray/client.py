@@ -15,7 +15,8 @@ from ray.actor import ActorHandle
 from services_core import BlockingCallError, CallOptions, Connection, MethodKind, ServiceKey
 from services_core.serving import in_event_loop
 from services_ray import completions, states, streams
-from services_ray.forks import check_fork
+from services_ray.forks import ForkCheck, check_fork
+from services_ray.futures import future_of
 from services_ray.records import Record
 from services_ray.translation import translate
 
@@ -67,7 +68,8 @@ class RayConnection(Connection):
     ) -> Any:
         """Wait with `ray.get`."""
         try:
-            return ray.get(self.remote(method, args, kwargs, options), timeout=options.timeout)
+            reference = self.remote(method, args, kwargs, options)
+            return reference if reference is None else ray.get(reference, timeout=options.timeout)
         except Exception as error:  # noqa: BLE001 - every one is looked at, and raised
             translated = self._translated(error, method, options)
             raise translated from translated.__cause__
@@ -78,7 +80,7 @@ class RayConnection(Connection):
         """Ray's own future, with the errors of services_core."""
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
-        answer = self.remote(method, args, kwargs, options).future()
+        answer = future_of(self.remote(method, args, kwargs, options))
         answer.add_done_callback(partial(self._pass_on, future, method, options))
         return future
 
@@ -166,8 +168,18 @@ class RayConnection(Connection):
         return translate(error, self._actor, self.key.name, method, options.timeout)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        again = partial(RayConnection, paced=self._paced)
-        return again, (self.key, dict(self.methods), self._actor)
+        check = ForkCheck(self.key.name)
+        return _rebuild, (check, self.key, dict(self.methods), self._actor, {"paced": self._paced})
+
+
+def _rebuild(
+    _check: None,
+    key: ServiceKey,
+    methods: dict[str, MethodKind],
+    actor: ActorHandle[Any],
+    rest: dict[str, Any],
+) -> RayConnection:
+    return RayConnection(key, methods, actor, **rest)
 
 
 def connect(record: Record, actor: ActorHandle[Any]) -> RayConnection:

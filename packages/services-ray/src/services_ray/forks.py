@@ -6,6 +6,7 @@ Ray's threads don't come along, so there every call and every lookup would wait 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import ray
 
@@ -20,6 +21,20 @@ def _note_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_note_fork)
+
+
+class ForkCheck:
+    """Pickles as a call of `check_fork`: in a child Ray hangs already when it unpickles an actor.
+
+    Args:
+        name: The service or the namespace that is to be used.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return check_fork, (self._name,)
 
 
 def check_fork(name: str) -> None:
