@@ -17,13 +17,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def started_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Ray with 4 logical CPUs."""
+    """Ray with 4 logical CPUs, a logical GPU, a resource of its own and a label."""
     with pytest.MonkeyPatch.context() as environment:
         # Each actor starts a Python. Where PYTHONDONTWRITEBYTECODE is set, as in many images, half
         # of that time goes into compiling Ray anew.
         environment.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         environment.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, namespace="mine")
+        ray.init(
+            num_cpus=4,
+            num_gpus=1,
+            resources={"special": 2},
+            labels={"zone": "a"},
+            include_dashboard=False,
+            log_to_driver=False,
+            namespace="mine",
+        )
         yield
         ray.shutdown()
 

@@ -163,8 +163,9 @@ class RayService(ServiceBase):
         actor, record = found.actor, found.record
         if known is None or known.key != record.key:
             known = self._known[name] = connect(record, actor)
-            if "max_pending_calls" not in record.options:
-                # Ray tells this process of an actor's state once it has called it.
+            called = states.is_known_to_live(actor) or "max_pending_calls" in record.options
+            if not called:
+                # Ray tells a process of the state of those actors alone that it has called.
                 known.native.__ray_ready__.remote()
         return known
 
