@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from services_core import Handle, ServiceBase, get_services
+from services_local.channels import Channel
+from services_local.handshake import Purpose
+
+StartPython = Callable[[str], subprocess.Popen[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +35,53 @@ def runtime_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
+def services() -> Iterator[ServiceBase]:
+    """An open namespace, whose services end with the test."""
+    with get_services(backend="local", namespace="tests") as opened:
+        yield opened
+
+
+@pytest.fixture
 def running_services(runtime_dir: Path) -> Callable[[], list[int]]:
     """Pids of the services of this test, as they are when it is called."""
     return lambda: service_processes(runtime_dir)
+
+
+@pytest.fixture
+def start_python() -> Iterator[StartPython]:
+    """Starts Python programs, which say "ready" when they are; those that are left are killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(source: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", source],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def open_channel() -> Iterator[Callable[[Handle], Channel]]:
+    """Connects to a service below its handle, for what a handle would never do."""
+    opened: list[Channel] = []
+
+    def connect(handle: Handle) -> Channel:
+        opened.append(Channel(Path(handle._connection.native), Purpose.CALLS))
+        return opened[-1]
+
+    yield connect
+    for channel in opened:
+        channel.close()
 
 
 def service_processes(root: Path) -> list[int]:

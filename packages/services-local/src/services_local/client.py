@@ -11,6 +11,7 @@ A forked child starts with sockets of its own.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import threading
 import time
@@ -114,12 +115,22 @@ class LocalConnection(Connection):
         return items
 
     def is_open(self) -> bool:
-        """Whether the service is known to live, without a message; False if that isn't known."""
+        """Whether the service is seen to live, at the cost of one system call.
+
+        Its process holds the other end of an idle socket, and the kernel closes that with the
+        process. False if there is no such socket.
+        """
         channel = self._take_open()
         if channel is None:
             return False
         self._idle.append(channel)
         return True
+
+    def keep_open(self) -> None:
+        """Have an idle socket for `is_open`, if the service lets us in."""
+        if not self._idle:
+            with contextlib.suppress(OSError):  # it has just died, or is being started again
+                self._idle.append(Channel(Path(self._path), Purpose.CALLS))
 
     def close(self) -> None:
         """Close the sockets; a later call opens new ones."""

@@ -17,7 +17,7 @@ class Apart:
         buffers: What it has taken.
     """
 
-    least: ClassVar[int] = 1 << 18
+    least: ClassVar[int] = 1 << 17
     """Bytes that a buffer has to have; smaller ones are cheaper in the pickle."""
 
     most: ClassVar[int] = 16

@@ -78,8 +78,16 @@ class LocalService(ServiceBase):
             raise
 
     def _connect(self, name: str) -> Connection | None:
+        known = self._connections.get(name)
+        if known is not None and known.is_open():
+            return known
         record = records.find(self._runtime, self.namespace, name)
-        return None if record is None else self._connection(record)
+        if record is None:
+            return None
+        connection = self._connection(record)
+        if connection is known:  # asked for again: the next time without looking at files
+            connection.keep_open()
+        return connection
 
     def _names(self, *, starting: bool = False) -> list[str]:
         taken = records.taken_names(self._runtime, self.namespace)

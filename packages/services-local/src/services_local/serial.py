@@ -38,6 +38,8 @@ _log = logging.getLogger("services_local")
 # What the last answers get to leave in, when the service ends (seconds).
 _LAST_WORDS = 1.0
 
+_END = object()
+
 
 class _Caller:
     """Somebody who has been let in."""
@@ -219,18 +221,24 @@ class MainThreadCalls:
 
     def _advance(self, caller: _Caller, request: int, items: Iterator[Any]) -> None:
         try:
-            item = next(items)
-        except StopIteration:
-            caller.stream = None
-            self._reply(caller, request, wire.END, None)
+            item = next(items, _END)
+            if item is not _END:
+                # What can't be sent ends the stream: its reader gets one error, the last thing.
+                frame = wire.encode(request, wire.ITEM, item, caller.exchange)
+                self._send(caller, frame)
+                return
         except SystemExit as error:
-            caller.stream = None
-            self._fail(caller, request, exit_refused(error))
+            failure: BaseException | None = exit_refused(error)
         except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
-            caller.stream = None
-            self._fail(caller, request, error)
+            failure = error
         else:
-            self._reply(caller, request, wire.ITEM, item)
+            failure = None
+        caller.stream = None
+        _close_generator(items)
+        if failure is None:
+            self._reply(caller, request, wire.END, None)
+        else:
+            self._fail(caller, request, failure)
 
     def _fail(self, caller: _Caller, request: int, error: BaseException) -> None:
         self._reply(caller, request, wire.ERROR, pack_error(error, dumps))

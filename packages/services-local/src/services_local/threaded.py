@@ -107,7 +107,8 @@ class _Caller:
                 return
             if kind == wire.STREAM:
                 for item in self._host.stream(method, args, kwargs):
-                    self._reply(request, wire.ITEM, item)
+                    # What can't be sent ends the stream: its reader gets one error.
+                    self._outbox.put(wire.encode(request, wire.ITEM, item, self._exchange))
                     self._outbox.wait()
                 result = None
             else:
