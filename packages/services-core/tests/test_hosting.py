@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
 from services_core import RemoteError, ServiceDiedError, ServiceOptions, ServiceSpec
 from services_core.hosting import ServiceHost
+from services_core.testing.observing import eventually
 
 
 class Slow:
@@ -69,6 +72,48 @@ def test_a_close_that_hangs_is_left_behind() -> None:
     assert isinstance(problem, TimeoutError)
 
 
+class Careful:
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.closed = 0
+        self.busy = False
+
+    def work(self) -> None:
+        self.busy = True
+        self.entered.set()
+        assert self.gate.wait(30)
+        self.busy = False
+
+    def close(self) -> None:
+        assert not self.busy
+        self.closed += 1
+
+
+def test_close_comes_after_the_call_that_runs() -> None:
+    careful = host(Careful)
+    working = careful.submit("work", (), {})
+    assert careful.object.entered.wait(30)
+    threading.Timer(0.05, careful.object.gate.set).start()
+    assert careful.close(30) is None
+    working.result(30)
+
+
+def test_a_call_that_never_ends_doesnt_keep_it_from_being_closed() -> None:
+    careful = host(Careful)
+    careful.submit("work", (), {})
+    assert careful.object.entered.wait(30)
+    assert isinstance(careful.close(0.05), AssertionError)
+    careful.object.gate.set()
+
+
+def test_it_is_closed_once() -> None:
+    careful = host(Careful)
+    assert careful.close(1.0) is None
+    assert careful.close(1.0) is None
+    assert careful.object.closed == 1
+
+
 def test_what_close_raises_is_reported() -> None:
     assert isinstance(host(Faulty).close(1.0), OSError)
 
@@ -82,12 +127,16 @@ def test_a_stream_gives_up_an_item_that_takes_too_long() -> None:
     slow.close(1.0)
 
 
+_number: ContextVar[int] = ContextVar("number")
+
+
 class Asynchronous:
     def __init__(self) -> None:
         self.closed = False
+        self.left = False
+        self._stop = asyncio.Event()
 
     async def begin(self) -> None:
-        self._stop = asyncio.Event()
         self._waiting = asyncio.ensure_future(self._stop.wait())
 
     async def wait(self) -> None:
@@ -95,6 +144,28 @@ class Asynchronous:
 
     async def leave(self) -> None:
         raise SystemExit(3)
+
+    async def cancel(self) -> None:
+        raise asyncio.CancelledError
+
+    async def one_and_leave(self) -> AsyncIterator[int]:
+        yield 1
+        raise SystemExit(3)
+
+    async def one_and_wait(self) -> AsyncIterator[int]:
+        yield 1
+        await asyncio.Event().wait()
+
+    async def numbers(self) -> AsyncIterator[int]:
+        task, token = asyncio.current_task(), _number.set(0)
+        try:
+            while True:
+                assert asyncio.current_task() is task
+                yield _number.get()
+                _number.set(_number.get() + 1)
+        finally:
+            _number.reset(token)
+            self.left = True
 
     async def close(self) -> None:
         self._stop.set()
@@ -123,3 +194,75 @@ def test_system_exit_in_a_coroutine_is_the_callers_and_not_the_loops() -> None:
         service.submit("leave", (), {}).result(30)
     service.run("begin", (), {})
     service.close(30)
+
+
+def test_a_cancellation_in_a_coroutine_is_not_the_services_death() -> None:
+    service = host(Asynchronous)
+    with pytest.raises(RemoteError, match="CancelledError"):
+        service.submit("cancel", (), {}).result(30)
+    service.run("begin", (), {})
+    service.close(30)
+
+
+def test_an_asynchronous_generator_that_exits_doesnt_end_the_loop() -> None:
+    service = host(Asynchronous)
+    items = service.stream("one_and_leave", (), {}, timeout=30)
+    assert next(items) == 1
+    with pytest.raises(RemoteError, match="SystemExit"):
+        next(items)
+    service.run("begin", (), {})
+    service.close(30)
+
+
+def test_an_asynchronous_generator_ends_with_its_service() -> None:
+    service = host(Asynchronous)
+    service.run("begin", (), {})
+    items = service.stream("one_and_wait", (), {}, timeout=30)
+    assert next(items) == 1
+    threading.Timer(0.05, service.close, (30,)).start()
+    with pytest.raises(ServiceDiedError):
+        next(items)
+
+
+def test_all_of_an_asynchronous_generator_runs_in_one_task() -> None:
+    service = host(Asynchronous)
+    service.run("begin", (), {})
+    items: Any = service.stream("numbers", (), {}, timeout=30)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    items.close()
+    assert eventually(lambda: service.object.left)
+    service.close(30)
+
+
+def test_a_call_that_comes_as_its_service_is_closed_doesnt_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = host(Asynchronous)
+    service.run("begin", (), {})
+    service.close(30)
+    monkeypatch.setattr(service, "_check_open", lambda: None)  # it looked before
+    with pytest.raises(ServiceDiedError):
+        service.submit("begin", (), {}).result(30)
+    with pytest.raises(ServiceDiedError):
+        next(service.stream("numbers", (), {}))
+    with pytest.raises(ServiceDiedError):
+        next(host_with_closed_pool(monkeypatch).stream("count", (1,), {}, timeout=30))
+
+
+def host_with_closed_pool(monkeypatch: pytest.MonkeyPatch) -> ServiceHost:
+    slow = host(Slow)
+    slow.close(1.0)
+    monkeypatch.setattr(slow, "_check_open", lambda: None)
+    return slow
+
+
+def test_that_no_thread_can_be_started_is_not_its_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = host(Slow)
+
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(slow._threads, "submit", no_thread)
+    with pytest.raises(RuntimeError, match="thread"):
+        slow.submit("wait", (), {})
+    slow.close(1.0)

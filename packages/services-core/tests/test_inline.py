@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from services_core import InlineService, ServiceBase, get_services
 from services_core.testing import RegistryConformance
 from services_core.testing.conformance import OpenRegistry
+from services_core.testing.samples import Caller
 
 
 class TestInlineService(RegistryConformance):
@@ -36,3 +38,13 @@ def test_arguments_and_results_go_by_reference() -> None:
         value = object()
         box.setdefault("key", value)
         assert box.get("key") is value
+
+
+def test_a_service_may_call_another_where_the_users_own_event_loop_runs() -> None:
+    async def cell_of_a_notebook() -> int:
+        answer: int = caller.ask(other)
+        return answer
+
+    with InlineService("notebook") as services:
+        caller, other = services.register("caller", Caller), services.register("other", Caller)
+        assert asyncio.run(cell_of_a_notebook()) == 42

@@ -7,6 +7,8 @@ own thread (`run`), which costs nothing, or has a thread of the host do it (`sub
                                           |-> semaphore(max_concurrency) -> the object's method
     submit(...) -> thread pool -----------'
     submit(coroutine method) -> event loop -> its own semaphore
+
+The items of a generator (`stream`) take the same ways, each of them a turn.
 """
 
 from __future__ import annotations
@@ -15,17 +17,21 @@ import asyncio
 import concurrent.futures
 import inspect
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 from services_core import serving
 from services_core.connections import MethodKind, ServiceKey, public_methods
-from services_core.errors import RemoteError, ServiceDiedError, ServiceTimeoutError
-from services_core.remote_errors import traceback_text
+from services_core.coroutines import ENDS_ITS_CALLER, ServiceLoop, exit_refused
+from services_core.errors import ServiceDiedError, ServiceTimeoutError
 from services_core.services import ServiceSpec
+
+__all__ = ["ServiceHost", "exit_refused"]
 
 # As on Ray: a class with coroutine methods is meant to run many of them at once.
 _ASYNC_CONCURRENCY = 1000
+
+_END = object()
 
 
 class ServiceHost:
@@ -43,31 +49,21 @@ class ServiceHost:
         self.key = key
         self.methods: dict[str, MethodKind] = public_methods(spec.cls)
         concurrency = spec.options.max_concurrency or 1
-        self._async_concurrency = spec.options.max_concurrency or _ASYNC_CONCURRENCY
         self._turns = threading.Semaphore(concurrency)
         self._threads = concurrent.futures.ThreadPoolExecutor(
             concurrency, thread_name_prefix=f"service-{spec.name}"
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._loop_turns: asyncio.Semaphore | None = None
-        self._loop_lock = threading.Lock()
+        self._loop = ServiceLoop(key)
+        self._loop_turns = asyncio.Semaphore(spec.options.max_concurrency or _ASYNC_CONCURRENCY)
         self._closed = False
+        self._closing = threading.Lock()
         self.object = spec.cls(*spec.args, **spec.kwargs)
 
     def run(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a method in this thread, when it is its turn."""
         if self._is_coroutine(method):
             return self.submit(method, args, kwargs).result()
-        self._check_open()
-        with self._turns:
-            self._check_open()
-            token = serving.enter(self.key)
-            try:
-                return getattr(self.object, method)(*args, **kwargs)
-            except SystemExit as error:
-                raise exit_refused(error) from error
-            finally:
-                serving.leave(token)
+        return self._in_turn(lambda: getattr(self.object, method)(*args, **kwargs))
 
     def submit(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -75,16 +71,8 @@ class ServiceHost:
         """Call a method in a thread of the host; coroutine methods run on its event loop."""
         self._check_open()
         if self._is_coroutine(method):
-            future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-            future.set_running_or_notify_cancel()
-            asyncio.run_coroutine_threadsafe(
-                self._run_coroutine(future, method, args, kwargs), self._event_loop()
-            )
-            return future
-        try:
-            return self._threads.submit(self.run, method, args, kwargs)
-        except RuntimeError as error:  # closed between the check and the call
-            raise ServiceDiedError(self.name, "it was ended") from error
+            return self._loop.submit(self._await_in_turn(method, args, kwargs))
+        return self._in_pool(lambda: self.run(method, args, kwargs))
 
     def stream(
         self,
@@ -105,118 +93,133 @@ class ServiceHost:
         items = getattr(self.object, method)(*args, **kwargs)
         if not (hasattr(items, "__next__") or hasattr(items, "__anext__")):
             items = iter(items)  # a decorator has made a list of what the generator yields
-        return self._drain(method, items, timeout)
+        if hasattr(items, "__anext__"):
+            return self._iterate_on_loop(method, items, timeout)
+        return self._iterate(method, items, timeout)
 
     def close(self, grace: float) -> BaseException | None:
-        """Call the object's `close()` if it has one, and stop the threads.
+        """Call the object's `close()` if it has one, and stop the threads; once.
+
+        New calls are refused at once. A `close()` that is no coroutine waits for a call that runs,
+        as every call does.
 
         Args:
-            grace: Seconds that `close()` may take before it is left behind.
+            grace: Seconds that the call which runs may take, and then `close()`, before they are
+                left behind.
 
         Returns:
             What `close()` raised, a `TimeoutError` if it didn't end, or None.
         """
         self._closed = True
+        if not self._closing.acquire(blocking=False):
+            return None  # somebody else has closed it, or does
         problem: BaseException | None = None
         closer = getattr(self.object, "close", None)
         if inspect.iscoroutinefunction(closer):
             # On the loop of its other coroutines, whose events and locks it may wait for.
-            closing = asyncio.run_coroutine_threadsafe(closer(), self._event_loop())
+            closing = self._loop.submit(closer())
             finished, _ = concurrent.futures.wait([closing], grace)
             problem = closing.exception() if finished else _too_slow(grace)
         elif callable(closer):
+            has_turn = self._turns.acquire(timeout=grace)
             problem = _run_with_grace(closer, grace)
+            if has_turn:
+                self._turns.release()
         # What waits in the pool still gets its turn, and finds the service ended.
         self._threads.shutdown(wait=False)
-        if self._loop is not None:
-            asyncio.run_coroutine_threadsafe(_end_loop(), self._loop)
+        self._loop.end()
         return problem
 
-    def _drain(
-        self, method: str, items: Iterator[Any] | AsyncIterator[Any], timeout: float | None
-    ) -> Iterator[Any]:
-        end = object()
+    def _in_turn(self, act: Callable[[], Any]) -> Any:
+        """Run the object's code in this thread, when it is its turn."""
+        self._check_open()
+        with self._turns:
+            self._check_open()
+            token = serving.enter(self.key)
+            try:
+                return act()
+            except ENDS_ITS_CALLER as error:
+                raise exit_refused(error) from error
+            finally:
+                serving.leave(token)
 
+    async def _await_in_turn(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        async with self._loop_turns:
+            return await getattr(self.object, method)(*args, **kwargs)
+
+    def _in_pool(self, act: Callable[[], Any]) -> concurrent.futures.Future[Any]:
+        try:
+            return self._threads.submit(act)
+        except RuntimeError as error:
+            if not self._closed:
+                raise  # no thread could be started
+            raise ServiceDiedError(self.name, "it was ended") from error
+
+    def _iterate(self, method: str, items: Iterator[Any], timeout: float | None) -> Iterator[Any]:
         def advance() -> Any:
-            with self._turns:
-                self._check_open()
-                token = serving.enter(self.key)
-                try:
-                    return next(cast("Iterator[Any]", items), end)
-                except SystemExit as error:
-                    raise exit_refused(error) from error
-                finally:
-                    serving.leave(token)
-
-        async def advance_async() -> Any:
-            serving.enter(self.key)
-            return await anext(cast("AsyncIterator[Any]", items), end)
+            return self._in_turn(lambda: next(items, _END))
 
         while True:
-            self._check_open()
-            if inspect.isasyncgen(items):
-                future = asyncio.run_coroutine_threadsafe(advance_async(), self._event_loop())
-                item = self._result(method, future, timeout)
-            elif timeout is not None:
-                item = self._result(method, self._threads.submit(advance), timeout)
-            else:
+            if timeout is None:
                 item = advance()
-            if item is end:
+            else:
+                future = self._in_pool(advance)
+                if not concurrent.futures.wait([future], timeout).done:
+                    future.cancel()  # if it still waits for its turn
+                    raise self._too_slow_an_item(method, timeout)
+                item = future.result()
+            if item is _END:
                 return
             yield item
 
-    def _result(
-        self, method: str, future: concurrent.futures.Future[Any], timeout: float | None
-    ) -> Any:
-        finished, _ = concurrent.futures.wait([future], timeout)
-        if not finished:
-            raise ServiceTimeoutError(self.name, f"an item of {method}()", timeout or 0.0)
-        return future.result()
+    def _iterate_on_loop(
+        self, method: str, items: AsyncIterator[Any], timeout: float | None
+    ) -> Iterator[Any]:
+        # One task for all items: what the generator enters, such as a timeout, belongs to a task.
+        asked: asyncio.Queue[concurrent.futures.Future[Any] | None] = asyncio.Queue()
+        running = self._loop.submit(self._hand_out(items, asked))
+        try:
+            while True:
+                item: concurrent.futures.Future[Any] = concurrent.futures.Future()
+                self._loop.tell(asked.put_nowait, item)
+                concurrent.futures.wait([item, running], timeout, "FIRST_COMPLETED")
+                if item.done():
+                    yield item.result()
+                elif running.done():
+                    running.result()
+                    return
+                else:
+                    raise self._too_slow_an_item(method, timeout)
+        finally:
+            self._loop.tell(asked.put_nowait, None)
+
+    async def _hand_out(
+        self,
+        items: AsyncIterator[Any],
+        asked: asyncio.Queue[concurrent.futures.Future[Any] | None],
+    ) -> None:
+        try:
+            while (answer := await asked.get()) is not None:
+                async with self._loop_turns:
+                    item = await anext(items, _END)
+                if item is _END:
+                    return
+                answer.set_result(item)
+        finally:
+            if hasattr(items, "aclose"):
+                await items.aclose()
+
+    def _too_slow_an_item(self, method: str, timeout: float | None) -> ServiceTimeoutError:
+        return ServiceTimeoutError(self.name, f"an item of {method}()", timeout or 0.0)
 
     def _is_coroutine(self, method: str) -> bool:
         return inspect.iscoroutinefunction(getattr(self.object, method))
 
-    async def _run_coroutine(
-        self,
-        future: concurrent.futures.Future[Any],
-        method: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        serving.enter(self.key)
-        if self._loop_turns is None:
-            self._loop_turns = asyncio.Semaphore(self._async_concurrency)
-        try:
-            async with self._loop_turns:
-                call: Coroutine[Any, Any, Any] = getattr(self.object, method)(*args, **kwargs)
-                future.set_result(await call)
-        except asyncio.CancelledError:
-            future.set_exception(ServiceDiedError(self.name, "it was ended during the call"))
-        except SystemExit as error:  # it would end the loop
-            future.set_exception(exit_refused(error))
-        except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
-            future.set_exception(error)
-
-    def _event_loop(self) -> asyncio.AbstractEventLoop:
-        with self._loop_lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=_run_loop,
-                    args=(self._loop,),
-                    name=f"service-{self.name}-loop",
-                    daemon=True,
-                ).start()
-            return self._loop
-
     def _check_open(self) -> None:
         if self._closed:
             raise ServiceDiedError(self.name, "it was ended")
-
-
-def exit_refused(error: SystemExit) -> RemoteError:
-    """What a method's `sys.exit()` is for its caller, whose process it must not end."""
-    return RemoteError("builtins.SystemExit", str(error), traceback_text(error))
 
 
 def _run_with_grace(closer: Any, grace: float) -> BaseException | None:
@@ -243,19 +246,3 @@ def _run_with_grace(closer: Any, grace: float) -> BaseException | None:
 
 def _too_slow(grace: float) -> TimeoutError:
     return TimeoutError(f"close() took longer than {grace:g} s")
-
-
-async def _end_loop() -> None:
-    """Cancel what still runs on the loop, so that nobody waits for it for ever; then stop."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    asyncio.get_running_loop().stop()
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()

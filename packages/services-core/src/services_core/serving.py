@@ -9,22 +9,36 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from services_core.errors import BlockingCallError
 
 if TYPE_CHECKING:
     from services_core.connections import ServiceKey
 
-_serving: ContextVar[ServiceKey | None] = ContextVar("services_core_serving", default=None)
+
+class Serving(NamedTuple):
+    """A service whose code runs, and the event loop that it runs on if it is a coroutine's."""
+
+    key: ServiceKey
+    loop: asyncio.AbstractEventLoop | None
 
 
-def enter(key: ServiceKey) -> Token[ServiceKey | None]:
-    """Note that what this thread or task runs from now on is a method of that service."""
-    return _serving.set(key)
+_serving: ContextVar[Serving | None] = ContextVar("services_core_serving", default=None)
 
 
-def leave(token: Token[ServiceKey | None]) -> None:
+def enter(key: ServiceKey, loop: asyncio.AbstractEventLoop | None = None) -> Token[Serving | None]:
+    """Note that what this thread or task runs from now on is a method of that service.
+
+    Args:
+        key: The service.
+        loop: The event loop that all its coroutines run on, if this is one of them. Another loop
+            that runs in this thread is the caller's own, as in a notebook.
+    """
+    return _serving.set(Serving(key, loop))
+
+
+def leave(token: Token[Serving | None]) -> None:
     """Undo one `enter`, in the same thread or task."""
     _serving.reset(token)
 
@@ -42,18 +56,21 @@ def refuse_blocking(key: ServiceKey, method: str) -> None:
     caller = _serving.get()
     if caller is None:
         return
-    if caller == key:
+    if caller.key == key:
         raise BlockingCallError(key.name, method, "the service would wait for itself")
-    if in_event_loop():
+    if caller.loop is not None and caller.loop is _running_loop():
         raise BlockingCallError(
-            key.name, method, f"it would stop the event loop of {caller.name!r}"
+            key.name, method, f"it would stop the event loop of {caller.key.name!r}"
         )
 
 
 def in_event_loop() -> bool:
     """Whether this thread runs an event loop at the moment."""
+    return _running_loop() is not None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None
