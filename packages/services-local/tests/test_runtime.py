@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
+import pickle
+import shutil
 import stat
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from services_core import ServiceBase, ServiceExistsError, get_services
-from services_core.testing.samples import Counter
+from services_core import get_services
 from services_local import RuntimeDirectoryError
 from services_local.runtime import RuntimeDirectory
 
@@ -57,73 +54,21 @@ def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
         get_services(backend="local", runtime_dir=str(tmp_path / ("x" * 100)))
 
 
-@pytest.fixture
-def services() -> Iterator[ServiceBase]:
-    with get_services(backend="local", namespace="strangers") as opened:
-        yield opened
-
-
-@pytest.mark.parametrize("opening", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 32, b"\xff" * 1000])
-def test_a_stranger_on_the_socket_is_turned_away(services: ServiceBase, opening: bytes) -> None:
-    counter = services.register("counter", Counter)
-    path = services.get("counter")._connection.native
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
-        stranger.connect(path)
-        stranger.settimeout(30)
-        stranger.sendall(opening)
-        if len(opening) >= 32:
-            assert is_turned_away(stranger)
-    assert counter.add() == 1
-
-
-def test_one_that_knows_the_key_and_speaks_nonsense_harms_nobody(
-    services: ServiceBase, runtime_dir: Path
+def test_a_pickled_registry_opens_the_same_directory_elsewhere(
+    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    counter = services.register("counter", Counter)
-    path = services.get("counter")._connection.native
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
-        stranger.connect(path)
-        stranger.sendall((runtime_dir / "key").read_bytes() + b"\0" * 8 + b"\xee" + b"\0" * 12)
-        stranger.settimeout(30)
-        assert is_turned_away(stranger)
-    assert counter.add() == 1
+    monkeypatch.chdir(runtime_dir.parent)
+    with get_services(backend="local", runtime_dir=runtime_dir.name) as services:
+        monkeypatch.chdir(tmp_path)
+        again = pickle.loads(pickle.dumps(services))
+        assert again._runtime.root == runtime_dir
+        again.close()
 
 
-def is_turned_away(stranger: socket.socket) -> bool:
-    try:
-        return stranger.recv(1) == b""
-    except ConnectionResetError:  # closed with some of the stranger's bytes unread
-        return True
-
-
-def test_many_processes_that_register_one_name_get_one_winner(services: ServiceBase) -> None:
-    source = """
-from services_core import ServiceExistsError, get_services
-from services_core.testing.samples import Counter
-services = get_services(backend="local", namespace="strangers")
-try:
-    services.register("counter", Counter)
-    print("won")
-except ServiceExistsError:
-    print("lost")
-"""
-    racers = [
-        subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
-        for _ in range(8)
-    ]
-    outcomes = [racer.communicate()[0].strip() for racer in racers]
-    assert sorted(outcomes) == ["lost"] * 7 + ["won"]
-    assert services["counter"].add() == 1
-    with pytest.raises(ServiceExistsError):
-        services.register("counter", Counter)
-
-
-def test_a_half_written_record_is_no_service(services: ServiceBase, runtime_dir: Path) -> None:
-    paths = RuntimeDirectory(runtime_dir).service("strangers", "counter")
-    paths.lock.parent.mkdir(exist_ok=True)
-    paths.record.write_text('{"namespace": "stran')
-    paths.lock.write_text('{"name": "cou')
-    paths.socket("0" * 16).touch()
-    assert "counter" not in services
+def test_in_a_directory_that_was_removed_nothing_is_found(runtime_dir: Path) -> None:
+    services = get_services(backend="local", runtime_dir=str(runtime_dir / "r"))
+    shutil.rmtree(runtime_dir / "r")
     assert services.list() == []
-    assert services.register("counter", Counter).add() == 1
+    assert "counter" not in services
+    services.reset()
+    services.close()
