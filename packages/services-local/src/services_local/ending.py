@@ -38,13 +38,18 @@ def end(runtime: RuntimeDirectory, record: Record) -> None:
     """End one incarnation of a service, and return when it is gone."""
     # A method that runs gets the same time before close() as close() does.
     patience = 2 * record.close_timeout + EXIT_SECONDS
-    if _ask(runtime, record, time.monotonic() + patience):
+    try:
+        _ask(runtime, record, time.monotonic() + patience)
         patience = EXIT_SECONDS
-    elif record.supervisor is not None:
-        # It lets nobody in, perhaps because it is being started again.
-        _signal(signal.SIGTERM, record.supervisor, lambda: _is_guarded(runtime, record))
-    else:
-        _signal(signal.SIGTERM, record.pid, lambda: not _gone(runtime, record, 0))
+    except TimeoutError:
+        patience = 0.0
+        _log.warning("service %r doesn't end, and is killed", record.name)
+    except (OSError, EOFError):
+        # It has ended, or lets nobody in, perhaps because it is being started again.
+        if record.supervisor is not None:
+            _signal(signal.SIGTERM, record.supervisor, lambda: _is_guarded(runtime, record))
+        else:
+            _signal(signal.SIGTERM, record.pid, lambda: not _gone(runtime, record, 0))
     if _gone(runtime, record, patience):
         return
     if record.supervisor is not None:
@@ -55,26 +60,17 @@ def end(runtime: RuntimeDirectory, record: Record) -> None:
         _gone(runtime, record, EXIT_SECONDS)
 
 
-def _ask(runtime: RuntimeDirectory, record: Record, give_up: float) -> bool:
-    """Tell a service to end, and wait until it has; False if it lets nobody in."""
+def _ask(runtime: RuntimeDirectory, record: Record, give_up: float) -> None:
+    """Tell a service to end, and return when its `close()` has run."""
     path = runtime.service(record.namespace, record.name).socket(record.incarnation)
-    try:
-        channel = Channel(path, Purpose.STOP, give_up)
-    except OSError:
-        return False
+    channel = Channel(path, Purpose.STOP, give_up)
     try:
         answer = channel.receive(give_up)
-        if answer.kind == wire.ERROR:
-            error = unpack_error(answer.take_content())
-            _log.warning("close() of service %r failed: %r", record.name, error)
-    except TimeoutError:
-        _log.warning("service %r doesn't end, and is killed", record.name)
-        return True
-    except (OSError, EOFError):
-        return False  # it died
     finally:
         channel.close()
-    return True
+    if answer.kind == wire.ERROR:
+        error = unpack_error(answer.take_content())
+        _log.warning("close() of service %r failed: %r", record.name, error)
 
 
 def _end_starting(runtime: RuntimeDirectory, namespace: str, name: str) -> bool:
