@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from services_core import serving
+from services_core.awaiting import finished, iterate
 from services_core.errors import ServiceTimeoutError
 
 MethodKind = Literal["call", "stream", "client"]
@@ -124,18 +125,8 @@ class Connection(ABC):
     ) -> Any:
         """Call a method and await its value."""
         future = self.submit(method, args, kwargs, options)
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[None] = loop.create_future()
-
-        def tell(_: concurrent.futures.Future[Any]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(_wake, answered)
-
-        # Not `asyncio.wrap_future`: a future of asyncio can't hold a StopIteration, and whoever
-        # waits for one that a method raised would wait for ever.
-        future.add_done_callback(tell)
         try:
-            await asyncio.wait_for(answered, options.timeout)
+            await asyncio.wait_for(finished(future), options.timeout)
         except TimeoutError:
             future.cancel()
             raise self.timed_out(method, options) from None
@@ -148,10 +139,11 @@ class Connection(ABC):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> AsyncIterator[Any]:
         """Call a generator method and iterate over what it yields, without blocking the loop."""
-        items = self.stream(method, args, kwargs, options)
-        end = object()
-        while (item := await asyncio.to_thread(next, items, end)) is not end:
-            yield item
+        async with contextlib.aclosing(
+            iterate(self.stream(method, args, kwargs, options))
+        ) as items:
+            async for item in items:
+                yield item
 
     def when_done(self, reference: Any, done: Callable[[BaseException | None], None]) -> None:
         """Call `done` when what `remote` returned is there, with the error if it is one.
@@ -210,11 +202,6 @@ def public_methods(cls: type) -> dict[str, MethodKind]:
         streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         methods[name] = "stream" if streams else "call"
     return methods
-
-
-def _wake(answered: asyncio.Future[None]) -> None:
-    if not answered.done():
-        answered.set_result(None)
 
 
 def _error_of(future: concurrent.futures.Future[Any]) -> BaseException | None:
