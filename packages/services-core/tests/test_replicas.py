@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ import pytest
 
 from services_core import Handle, InlineService, ServiceDiedError, group_by_replica
 from services_core.replicas import ReplicatedConnection
+from services_core.testing.observing import in_forked_child
 from services_core.testing.samples import Member
 
 KEYS = [f"env-{number}" for number in range(1000)]
@@ -100,6 +104,73 @@ def test_many_threads_share_one_router(services: InlineService) -> None:
         names = list(pool.map(lambda _: members.who(), range(640)))
     assert len(set(names)) == 3
     assert all(replica.outstanding == 0 for replica in router(members)._replicas)
+
+
+def test_a_stream_that_is_garbage_gives_its_place_back_whenever_it_is_collected(
+    services: InlineService,
+) -> None:
+    members = services.register("members", Member, replicas=2)
+    connection = router(members)
+    items = members.numbers(10)
+    assert next(items) == 0
+    with connection._lock:  # in the middle of a choice, Python may collect garbage
+        del items
+        gc.collect()
+    assert loads(connection) == [0, 0]
+
+
+def test_choices_leave_the_users_random_numbers_alone(services: InlineService) -> None:
+    members = services.register("members", Member, replicas=4)
+    chosen = []
+    for _ in range(2):  # workers that are all seeded alike don't all call the same replicas
+        random.seed(7)
+        before = random.getstate()
+        chosen.append([members.who() for _ in range(40)])
+        assert random.getstate() == before
+    assert chosen[0] != chosen[1]
+
+
+def test_a_forked_child_starts_with_nothing_outstanding_and_choices_of_its_own(
+    services: InlineService,
+) -> None:
+    connection = router(services.register("members", Member, replicas=2))
+    connection._take("env-1")
+    with held_by_another_thread(connection):
+        first, second = (in_forked_child(lambda: choose(connection), 10) for _ in range(2))
+    for choices in (first, second):
+        assert sum(choices[0]) == 0
+    assert first != second
+
+
+@contextlib.contextmanager
+def held_by_another_thread(connection: ReplicatedConnection) -> Iterator[None]:
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with connection._lock:
+            held.set()
+            over.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(30)
+    yield
+    over.set()
+    thread.join()
+
+
+def choose(connection: ReplicatedConnection) -> tuple[list[int], list[int]]:
+    before = loads(connection)
+    choices = []
+    for _ in range(64):
+        replica = connection._take(None)
+        choices.append(replica.index)
+        connection._give_back(replica)
+    return before, choices
+
+
+def loads(connection: ReplicatedConnection) -> list[int]:
+    return [replica.outstanding for replica in connection._replicas]
 
 
 def test_when_all_replicas_died_the_service_did(services: InlineService) -> None:

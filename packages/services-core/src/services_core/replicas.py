@@ -15,13 +15,15 @@ no other calls for a moment.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from services_core.connections import CallOptions, Connection, ServiceKey
 from services_core.errors import ServiceDiedError
@@ -30,6 +32,9 @@ from services_core.names import split_replica
 
 # How long a replica that is being restarted gets no calls that another could take (seconds).
 _REST_SECONDS = 0.5
+
+# Not the generator of `random` itself: that is the user's, who may seed all workers alike.
+_choices = random.Random()  # noqa: S311 - it spreads load
 
 
 class _Replica:
@@ -51,10 +56,14 @@ class ReplicatedConnection(Connection):
         replicas: Connections to its replicas, at least one.
     """
 
+    _all: ClassVar[weakref.WeakSet[ReplicatedConnection]] = weakref.WeakSet()
+
     def __init__(self, key: ServiceKey, replicas: Sequence[Connection]) -> None:
         super().__init__(key, replicas[0].methods)
         self._replicas = [_Replica(connection) for connection in replicas]
-        self._lock = threading.Lock()
+        # Reentrant: a stream that is garbage gives its place back wherever Python collects it.
+        self._lock = threading.RLock()
+        self._all.add(self)
 
     @property
     def native(self) -> list[Any]:
@@ -174,7 +183,7 @@ class ReplicatedConnection(Connection):
         now = time.monotonic()
         alive = self._alive()
         awake = [replica for replica in alive if replica.rests_until <= now] or alive
-        pair = random.sample(awake, min(2, len(awake)))
+        pair = _choices.sample(awake, min(2, len(awake)))
         return min(pair, key=lambda replica: replica.outstanding)
 
     def _home(self, key: str) -> _Replica:
@@ -186,8 +195,20 @@ class ReplicatedConnection(Connection):
             raise ServiceDiedError(self.key.name, f"all its {self.key.replicas} replicas")
         return alive
 
+    @classmethod
+    def start_afresh_in_child(cls) -> None:
+        """Called in a forked child, whose calls are not those of its parent."""
+        _choices.seed()
+        for router in list(cls._all):
+            router._lock = threading.RLock()  # noqa: SLF001 - one of our own
+            for replica in router._replicas:  # noqa: SLF001
+                replica.outstanding = 0
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.key, [replica.connection for replica in self._replicas])
+
+
+os.register_at_fork(after_in_child=ReplicatedConnection.start_afresh_in_child)
 
 
 @dataclass(frozen=True)
