@@ -67,6 +67,10 @@ class Groups(Primitives):
         key = living[0].key._replace(name=name)
         return _joined(key, [c for c in living if c.key.incarnation == key.incarnation])
 
+    def _is_taken(self, name: str) -> bool:
+        """Whether nobody can register that name: it lives, or a replica of it is there."""
+        return any(split_replica(there)[0] == name for there in self._names(starting=True))
+
     def _list_groups(self) -> list[str]:
         """Names of the services that live, sorted."""
         names = set(self._names())
@@ -95,12 +99,13 @@ def at_once(act: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """Do the same to several items, in threads: ending a service may take its `close_timeout`."""
     if len(items) < 2:
         return [act(item) for item in items]
-    try:
-        with ThreadPoolExecutor(min(len(items), _ENDING_THREADS), "services-end") as pool:
-            return list(pool.map(act, items))
-    except RuntimeError:
-        # At exit (atexit) Python starts no threads any more. Ending twice does no harm.
-        return [act(item) for item in items]
+    with ThreadPoolExecutor(min(len(items), _ENDING_THREADS), "services-end") as pool:
+        try:
+            doing = [pool.submit(act, item) for item in items]
+        except RuntimeError:
+            # At exit (atexit) Python starts no threads any more. Ending twice does no harm.
+            return [act(item) for item in items]
+    return [done.result() for done in doing]
 
 
 def _replicas_of(service: str, names: Iterable[str]) -> list[str]:

@@ -142,6 +142,8 @@ class _InlineConstruction(Construction):
             raise ServiceStartError(
                 spec.name, f"its constructor raised {error!r}", traceback_text(error)
             ) from error
+        if not _is_there(self._entry):
+            raise self._was_ended()
 
     def publish(self) -> Connection:
         entry = self._entry
@@ -149,13 +151,16 @@ class _InlineConstruction(Construction):
             if _is_there(entry) and entry.host is not None:
                 entry.started_at = time.time()
                 return InlineConnection(entry.key, entry.host)
-        raise ServiceStartError(entry.spec.name, "the namespace was reset while it was constructed")
+        raise self._was_ended()
 
     def abandon(self) -> None:
         with _lock:
             if _is_there(self._entry):
                 del _namespaces[self._entry.key.namespace][self._entry.spec.name]
         _end(self._entry)
+
+    def _was_ended(self) -> ServiceStartError:
+        return ServiceStartError(self._entry.spec.name, "it was ended while it was constructed")
 
 
 def _is_there(entry: _Entry) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, cast, overload
 
 from services_core.connections import CallOptions, Connection, PublishedClient
 from services_core.errors import (
+    InvalidNameError,
     NotAClientError,
     RegistryClosedError,
     ServiceDiedError,
@@ -260,7 +261,10 @@ class ServiceBase(Groups):
 
     def __contains__(self, name: object) -> bool:
         self._check_open()
-        return isinstance(name, str) and bool(name) and self._find_group(name) is not None
+        try:
+            return self._find_group(check_name("service name", name)) is not None
+        except InvalidNameError:
+            return False
 
     def __getitem__(self, name: str) -> Handle:
         return self.get(name)
@@ -350,7 +354,7 @@ class ServiceBase(Groups):
 
     def _wait_while_starting(self, name: str, give_up: float, timeout: float) -> None:
         for _ in looks(give_up - time.monotonic()):
-            if self._find_group(name) is not None or name not in self._names(starting=True):
+            if self._find_group(name) is not None or not self._is_taken(name):
                 return
         raise ServiceTimeoutError(name, "its registration by another worker", timeout)
 
