@@ -31,6 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", default="local", help="which backend the services run on")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave what tests Ray's clusters to the backend Ray."""
+    is_rays = collection_path.name.startswith("test_ray_")
+    return True if is_rays and config.getoption("backend") != "ray" else None
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse to test the source tree: what users install is what is tested."""
     for project in sorted(REPOSITORY.glob("packages/*/pyproject.toml")):

@@ -11,12 +11,10 @@ from services_core import ServiceSpec
 from services_core.waiting import looks
 from services_ray import states
 from services_ray.classes import for_ray
+from services_ray.placement import spread
 
 # A killed actor may be found for some 10 ms still; it is waited for, this long at most (seconds).
 _FORGET_SECONDS = 5.0
-
-# With one of these the user says where replicas go.
-_PLACING = frozenset({"scheduling_strategy", "placement_group"})
 
 
 def create(spec: ServiceSpec, ray_namespace: str) -> ActorHandle[Any]:
@@ -41,12 +39,10 @@ def create(spec: ServiceSpec, ray_namespace: str) -> ActorHandle[Any]:
         # A bound service ends with the process that holds the handle which `create` returns.
         "lifetime": "non_detached" if spec.bound else "detached",
     }
-    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-    if options.replicas > 1 and not options.native.keys() & _PLACING:
-        given["scheduling_strategy"] = "SPREAD"
+    given = {key: value for key, value in asked.items() if value is not None}
     # Some options (concurrency_groups) are taken here, and not by .options().
     remote: Any = ray.remote
-    actor_class = remote(**given, **options.native)(for_ray(spec.cls))
+    actor_class = remote(**{**given, **options.native, **spread(options)})(for_ray(spec.cls))
     named = actor_class.options(name=spec.name, namespace=ray_namespace)
     actor: ActorHandle[Any] = named.remote(*spec.args, **spec.kwargs)
     return actor

@@ -6,6 +6,7 @@ None, "not known", and whoever asks does without.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, NamedTuple
 
 import ray
@@ -119,6 +120,17 @@ def has_lost_its_creator(actor: ActorHandle[Any]) -> bool | None:
 def is_node_alive(node_id: str) -> bool:
     """Whether a node of the cluster is there."""
     return any(node["NodeID"] == node_id and node["Alive"] for node in _nodes())
+
+
+def nodes_all_have_cpus() -> bool:
+    """Whether there is no node without CPUs, as head nodes often are."""
+    return all(node["Resources"].get("CPU") for node in _nodes() if node["Alive"])
+
+
+def implicit_resource(name: str) -> str | None:
+    """Name of a custom resource of which every node has 1, without being told."""
+    prefix = getattr(importlib.import_module("ray._raylet"), "IMPLICIT_RESOURCE_PREFIX", None)
+    return None if prefix is None else f"{prefix}{name}"
 
 
 def host_of(node_id: str) -> str | None:

@@ -1,0 +1,207 @@
+"""What `test_ray_cluster.py` runs in a process of its own: the driver of a cluster of three nodes.
+
+    pytest, which has the session's Ray  --spawns-->  this driver  -->  a head node and two others
+
+Every node is a raylet with workers of its own, on this one machine. `start` is called first.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from services_core import ServiceBase, ServiceDiedError, get_services, native
+from services_core.replicas import group_by_replica
+from services_core.testing.observing import eventually, is_running
+
+_KEYS = [f"env-{number}" for number in range(60)]
+
+
+class Member:
+    """A replica that tells where it is."""
+
+    def where(self) -> tuple[int, str]:
+        """Its process, and its node."""
+        return os.getpid(), ray.get_runtime_context().get_node_id()
+
+    def wait(self, process: int) -> None:
+        """Return when a process has ended."""
+        assert eventually(lambda: not is_running(process))
+
+    def blob(self, size: int) -> bytes:
+        """As many bytes."""
+        return bytes(size)
+
+
+class _Driver:
+    """What the functions below share."""
+
+    cluster: Any
+    services: ServiceBase
+
+
+def start(bytecode: str) -> None:
+    """Start the cluster, connect to it and open a registry.
+
+    Args:
+        bytecode: A folder for the bytecode of all the Pythons that start.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = bytecode
+    # Ray finds a lost node after seconds, by default: here sooner.
+    config = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}
+    node = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    cluster: Any = Cluster(initialize_head=True, head_node_args={**node, "_system_config": config})
+    for _ in range(2):
+        cluster.add_node(**node)
+    ray.init(address=cluster.address, log_to_driver=False)
+    _Driver.cluster = cluster
+    _Driver.services = get_services("ray", namespace="clustered")
+
+
+def stop() -> list[Any]:
+    """End everything; returns the named actors that were left."""
+    _Driver.services.shutdown()
+    left: list[Any] = ray.util.list_named_actors(all_namespaces=True)
+    ray.shutdown()
+    _Driver.cluster.shutdown()
+    return left
+
+
+def spread() -> None:
+    """Replicas go to as many nodes as there are."""
+    members = _Driver.services.register("members", Member, replicas=3)
+    places = _places(members)
+    assert len({node for _, node in places.values()}) == 3
+    info = _Driver.services.describe("members")
+    assert {replica.pid for replica in info.replicas} == {pid for pid, _ in places.values()}
+    assert [replica.state for replica in info.replicas] == ["running"] * 3
+    assert [replica.restarts for replica in info.replicas] == [0] * 3
+    assert info.restarts == 0
+
+
+def placed_by_the_user() -> None:
+    """A scheduling strategy of the user's is left as it is."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = _Driver.cluster.worker_nodes.copy().pop().node_id
+    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+    pinned = _Driver.services.register(
+        "pinned", Member, replicas=2, num_cpus=0, scheduling_strategy=strategy
+    )
+    assert {node for _, node in _places(pinned).values()} == {node}
+    _Driver.services.unregister("pinned")
+
+
+def results_stay_where_they_are() -> None:
+    """The router learns that a call has ended without fetching what it returned."""
+    members = _Driver.services["members"]
+    here = ray.get_runtime_context().get_node_id()
+    references = []
+    connection: Any = members._connection
+    for replica in connection._replicas:
+        ended: list[object] = []
+        reference = replica.connection.native.blob.remote(2**21)
+        replica.connection.when_done(reference, ended.append)
+        assert eventually(lambda: bool(ended))  # noqa: B023 - called in this turn
+        references.append(reference)
+    places = ray.experimental.get_object_locations(references)
+    nodes = [place["node_ids"] for place in places.values()]
+    assert sorted(map(len, nodes)) == [1, 1, 1]
+    assert len({node for each in nodes for node in each}) == 3
+    assert here in {node for each in nodes for node in each}
+
+
+def lose_a_replica() -> None:
+    """A killed replica is left out; the keys of the others stay where they are."""
+    services = _Driver.services
+    members = services["members"]
+    before = _homes(members)
+    victim = members.where.options(key=_KEYS[0])()
+    doomed = members.wait.options(key=_KEYS[0]).submit(os.getpid())
+    os.kill(victim[0], signal.SIGKILL)
+    assert not _raises_died(doomed.result).restarting
+    after = _homes(members)
+    assert {key for key in _KEYS if before[key] != after[key]} == {
+        key for key in _KEYS if before[key] == victim
+    }
+    assert len(set(after.values())) == 2
+    again = services["members"]
+    assert again == members
+    assert len(native(again)) == 2
+    assert _homes(again) == after
+    assert len(services.describe("members").replicas) == 2
+    assert len(group_by_replica(again, _KEYS)) == 2
+    services.unregister("members")
+
+
+def restart_a_replica() -> None:
+    """A replica that is restarted comes back to its keys, and the others never noticed."""
+    members = _Driver.services.register("members", Member, replicas=3, max_restarts=1)
+    before = _homes(members)
+    victim = members.where.options(key=_KEYS[0])()
+    doomed = members.wait.options(key=_KEYS[0]).submit(os.getpid())
+    os.kill(victim[0], signal.SIGKILL)
+    error = _raises_died(doomed.result)
+    assert error.restarting
+    steady = [key for key in _KEYS if before[key] != victim]
+    assert {key: members.where.options(key=key)() for key in steady} == {
+        key: before[key] for key in steady
+    }
+    assert eventually(lambda: _answers(members, _KEYS[0]))
+    assert members.where.options(key=_KEYS[0])() != victim
+    assert _Driver.services.describe("members").restarts == 1
+    _Driver.services.unregister("members")
+
+
+def lose_a_node() -> None:
+    """What was on a lost node is dead once Ray has noticed; the rest goes on."""
+    services = _Driver.services
+    members = services.register("members", Member, replicas=3)
+    before = _homes(members)
+    here = ray.get_runtime_context().get_node_id()
+    lost = next(node for _, node in before.values() if node != here)
+    (node,) = [n for n in _Driver.cluster.worker_nodes if n.node_id == lost]
+    doomed = next(key for key in _KEYS if before[key][1] == lost)
+    waiting = members.wait.options(key=doomed).submit(os.getpid())
+    _Driver.cluster.remove_node(node, allow_graceful=False)
+    assert not _raises_died(waiting.result).restarting
+    assert eventually(lambda: len(native(services["members"])) == 2)
+    assert services.list() == ["members"]
+    after = _homes(members)
+    moved = {key for key in _KEYS if before[key] != after[key]}
+    assert moved == {key for key in _KEYS if before[key][1] == lost}
+    assert {members.where() for _ in range(20)} == set(after.values())
+    assert len(services.describe("members").replicas) == 2
+    services.unregister("members")
+    assert services.list() == []
+
+
+def _places(members: Any) -> dict[int, tuple[int, str]]:
+    """Where each replica is, asked directly."""
+    actors = native(members)
+    return dict(enumerate(ray.get([actor.where.remote() for actor in actors])))
+
+
+def _homes(members: Any) -> dict[str, tuple[int, str]]:
+    return {key: members.where.options(key=key)() for key in _KEYS}
+
+
+def _answers(members: Any, key: str) -> bool:
+    try:
+        members.where.options(key=key)()
+    except ServiceDiedError:
+        return False
+    return True
+
+
+def _raises_died(wait: Any) -> ServiceDiedError:
+    try:
+        wait(60)
+    except ServiceDiedError as error:
+        return error
+    raise AssertionError("it did not raise")
