@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -56,17 +58,51 @@ def test_only_what_was_chosen_is_described() -> None:
     ("name", "value"),
     [
         ("num_cpus", True),
+        ("num_cpus", 10**400),
+        ("num_cpus", "2"),
+        ("num_cpus", 1j),
         ("num_gpus", float("inf")),
         ("memory", -1),
         ("max_concurrency", 1.5),
         ("max_restarts", -2),
         ("replicas", 0),
+        ("replicas", None),
         ("lifetime", "short"),
         ("start_timeout", None),
+        ("start_timeout", True),
+        ("start_timeout", 1e12),
+        ("start_timeout", 10**400),
         ("close_timeout", -1.0),
     ],
+    ids=lambda value: str(value)[:12],
 )
 def test_a_value_that_makes_no_sense_names_its_option(name: str, value: object) -> None:
     with pytest.raises(InvalidOptionError, match=name) as caught:
         make_options({name: value}, frozenset())
     assert caught.value.value is value
+
+
+def test_numbers_of_other_libraries_are_taken_and_become_pythons_own() -> None:
+    options = make_options(
+        {
+            "num_cpus": Fraction(1, 2),
+            "memory": Whole(3),
+            "max_concurrency": Whole(4),
+            "start_timeout": Fraction(3, 2),
+        },
+        frozenset(),
+    )
+    chosen = chosen_options(options)
+    assert chosen == {"num_cpus": 0.5, "memory": 3, "max_concurrency": 4, "start_timeout": 1.5}
+    assert {type(value) for value in chosen.values()} == {int, float}
+
+
+@numbers.Integral.register
+class Whole:
+    """A whole number as numpy's are: registered as one, and no `int`."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return self.value

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from services_core import InlineService, ServiceOwner
+from services_core import InlineService, ServiceDiedError, ServiceOwner
+from services_core.inline import InlineConnection
 from services_core.owners import OwnerWatch, is_alive
 from services_core.testing.observing import eventually
 from services_core.testing.samples import Counter, Server
@@ -68,6 +71,60 @@ def test_one_registered_anew_is_not_taken_back_by_the_old_owners_end() -> None:
         older.shutdown()
         assert eventually(lambda: watches() == 0)
         assert other["name"] == counter
+
+
+def test_get_or_register_gives_the_client_too() -> None:
+    with InlineService("owners") as services:
+        client = services.register("older", Older())
+        assert services.get_or_register("older", Counter) is client
+
+
+def test_an_owner_is_registered_by_register_alone() -> None:
+    with InlineService("owners") as services:
+        server: Any = Server().start()
+        others: list[Callable[[], object]] = [
+            lambda: services.get_or_register("server", server),
+            lambda: services.register_with_options("server", server, actor_options={}),
+        ]
+        for register in others:
+            with pytest.raises(TypeError, match=r"register\(name, owner\)"):
+                register()
+        services["server"] = server
+        assert services["server"] == server.client()
+
+
+def test_a_client_that_goes_while_it_is_fetched_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with InlineService("owners") as services:
+        client = services.register("older", Older())
+        gone = iter([ServiceDiedError("older")])
+        call: Any = InlineConnection.call
+
+        def fetch(*args: Any) -> Any:
+            for error in gone:
+                raise error
+            return call(*args)
+
+        monkeypatch.setattr(InlineConnection, "call", fetch)
+        assert services.wait_for("older") is client
+
+
+def test_one_that_was_published_anew_is_left_alone() -> None:
+    older = Older()
+    older.shutdown()
+    taken_back = threading.Event()
+    looked = threading.Event()
+
+    def still_published() -> bool:
+        looked.set()
+        return False
+
+    watch = OwnerWatch(older, still_published, taken_back.set)
+    assert looked.wait(30)
+    watch.end()
+    assert eventually(lambda: watches() == 0)
+    assert not taken_back.is_set()
 
 
 def test_a_look_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:

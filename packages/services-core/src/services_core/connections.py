@@ -195,7 +195,7 @@ def public_methods(cls: type) -> dict[str, MethodKind]:
     for name in dir(cls):
         if name.startswith("_") and name != "__call__":
             continue
-        attribute = getattr(cls, name)
+        attribute = getattr(cls, name, None)  # a descriptor may have it for instances alone
         if not callable(attribute) or isinstance(attribute, type):
             continue
         function = inspect.unwrap(attribute)

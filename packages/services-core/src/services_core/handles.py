@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from services_core.connections import CallOptions, Connection, MethodKind
@@ -142,6 +141,8 @@ class Method:
     ) -> Method:
         """The same method with options for the calls that are made through it.
 
+        They add to those that the method has from an earlier `options`.
+
         Args:
             timeout: Seconds to wait for an answer; for a generator, for each item.
             key: Calls with the same key go to the same replica.
@@ -150,9 +151,12 @@ class Method:
         Raises:
             InvalidOptionError: `timeout` is not a positive number.
         """
-        if timeout is not None:
-            check_timeout("timeout", timeout)
-        options = replace(self._options, timeout=timeout, key=key, native=native)
+        earlier = self._options
+        options = CallOptions(
+            timeout=earlier.timeout if timeout is None else check_timeout("timeout", timeout),
+            key=earlier.key if key is None else key,
+            native={**earlier.native, **native},
+        )
         return Method(self._connection, self._name, self._kind, options)
 
     def __repr__(self) -> str:

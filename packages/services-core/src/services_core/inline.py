@@ -12,13 +12,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from services_core.connections import CallOptions, Connection, ServiceKey
+from services_core.connections import CallOptions, Connection, MethodKind, ServiceKey
 from services_core.construction import Construction
-from services_core.errors import ServiceDiedError, ServiceExistsError, ServiceStartError
+from services_core.errors import (
+    HandleForkedError,
+    ServiceDiedError,
+    ServiceExistsError,
+    ServiceStartError,
+)
 from services_core.hosting import ServiceHost
 from services_core.options import chosen_options
 from services_core.placement import check_machine
@@ -40,12 +45,14 @@ class _Entry:
 _log = logging.getLogger("services_core")
 _lock = threading.Lock()
 _namespaces: dict[str, dict[str, _Entry]] = {}
+_process = object()  # another one in a forked child
 
 
 def _forget_after_fork() -> None:
     # The threads of the services did not come along, and the lock may be held for ever.
-    global _lock  # noqa: PLW0603 - a lock of the parent can't be released here
+    global _lock, _process  # noqa: PLW0603 - a lock of the parent can't be released here
     _lock = threading.Lock()
+    _process = object()
     _namespaces.clear()
 
 
@@ -88,7 +95,7 @@ class InlineService(ServiceBase):
             entry = _namespaces.get(self.namespace, {}).get(name)
         if entry is None or entry.host is None or entry.started_at is None:
             return None
-        return InlineConnection(entry.key, entry.host)
+        return _connection(entry, entry.host)
 
     def _names(self, *, starting: bool = False) -> list[str]:
         with _lock:
@@ -138,7 +145,7 @@ class _InlineConstruction(Construction):
         spec = self._entry.spec
         try:
             self._entry.host = ServiceHost(spec, self._entry.key)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ServiceStartError(
                 spec.name, f"its constructor raised {error!r}", traceback_text(error)
             ) from error
@@ -150,7 +157,7 @@ class _InlineConstruction(Construction):
         with _lock:
             if _is_there(entry) and entry.host is not None:
                 entry.started_at = time.time()
-                return InlineConnection(entry.key, entry.host)
+                return _connection(entry, entry.host)
         raise self._was_ended()
 
     def abandon(self) -> None:
@@ -167,6 +174,10 @@ def _is_there(entry: _Entry) -> bool:
     return _namespaces.get(entry.key.namespace, {}).get(entry.spec.name) is entry
 
 
+def _connection(entry: _Entry, host: ServiceHost) -> InlineConnection:
+    return InlineConnection(entry.key, host.methods, host)
+
+
 def _end(entry: _Entry) -> None:
     if entry.host is not None:
         problem = entry.host.close(entry.spec.options.close_timeout)
@@ -177,14 +188,27 @@ def _end(entry: _Entry) -> None:
 class InlineConnection(Connection):
     """A service of this process. `native` is the object itself."""
 
-    def __init__(self, key: ServiceKey, host: ServiceHost) -> None:
-        super().__init__(key, host.methods)
-        self._host = host
+    def __init__(
+        self, key: ServiceKey, methods: Mapping[str, MethodKind], host: ServiceHost | None
+    ) -> None:
+        super().__init__(key, methods)
+        self._found = host
+        self._process = _process
 
     @property
     def native(self) -> Any:
         """The service's object."""
         return self._host.object
+
+    @property
+    def _host(self) -> ServiceHost:
+        if self._process is not _process:
+            raise HandleForkedError(self.key.name, self.key.backend)
+        if self._found is None:
+            raise ServiceDiedError(
+                self.key.name, "an inline service lives only in the process that registered it"
+            )
+        return self._found
 
     def call(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -215,15 +239,12 @@ class InlineConnection(Connection):
         return self._host.stream(method, args, kwargs, options.timeout)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _find, (self.key,)
+        return _reconnect, (self.key, dict(self.methods))
 
 
-def _find(key: ServiceKey) -> InlineConnection:
-    """Unpickle a connection: its service must be one of this process."""
+def _reconnect(key: ServiceKey, methods: Mapping[str, MethodKind]) -> InlineConnection:
+    """Unpickle a connection; in another process, or when its service was ended, to nothing."""
     with _lock:
         entry = _namespaces.get(key.namespace, {}).get(key.name)
-    if entry is None or entry.host is None or entry.key != key:
-        raise ServiceDiedError(
-            key.name, "an inline service lives only in the process that registered it"
-        )
-    return InlineConnection(key, entry.host)
+    found = entry.host if entry is not None and entry.key == key else None
+    return InlineConnection(key, methods, found)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping
+import numbers
+import threading
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeGuard
+from typing import Any
 
 from services_core.errors import AmbiguousOptionError, InvalidOptionError
 
@@ -49,21 +51,26 @@ class ServiceOptions:
     native: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "memory": self.memory}
-        for name, amount in amounts.items():
-            if amount is not None and not (_is_number(amount) and amount >= 0):
-                raise InvalidOptionError(name, amount, "a number that is not negative")
-        for name, count, least in (
-            ("max_concurrency", self.max_concurrency, 1),
-            ("max_restarts", self.max_restarts, -1),
-            ("replicas", self.replicas, 1),
+        for name, least, whole in (
+            ("num_cpus", 0, False),
+            ("num_gpus", 0, False),
+            ("memory", 0, False),
+            ("max_concurrency", 1, True),
+            ("max_restarts", -1, True),
+            ("replicas", 1, True),
         ):
-            if count is not None and not (_is_int(count) and count >= least):
-                raise InvalidOptionError(name, count, f"a whole number from {least}")
+            value = getattr(self, name)
+            if value is None and name != "replicas":
+                continue
+            number = _as_number(value)
+            if number is None or number < least or (whole and not isinstance(number, int)):
+                kind = "whole number" if whole else "number"
+                raise InvalidOptionError(name, value, f"a {kind} from {least}")
+            object.__setattr__(self, name, number)
         if self.lifetime not in (None, "detached"):
             raise InvalidOptionError("lifetime", self.lifetime, 'None or "detached"')
-        check_timeout("start_timeout", self.start_timeout)
-        check_timeout("close_timeout", self.close_timeout)
+        for name in ("start_timeout", "close_timeout"):
+            object.__setattr__(self, name, check_timeout(name, getattr(self, name)))
 
 
 PORTABLE_OPTIONS = frozenset(f.name for f in fields(ServiceOptions)) - {"native"}
@@ -88,14 +95,21 @@ def chosen_options(options: ServiceOptions) -> dict[str, Any]:
     }
 
 
-def check_timeout(option: str, seconds: object) -> None:
-    """Raise `InvalidOptionError` unless `seconds` is a positive number."""
-    if not (_is_number(seconds) and seconds > 0):
-        raise InvalidOptionError(option, seconds, "a positive number of seconds")
+def check_timeout(option: str, seconds: object) -> float:
+    """Return `seconds` as a number of Python's own.
+
+    Raises:
+        InvalidOptionError: It isn't a positive number, or is more than Python can wait.
+    """
+    number = _as_number(seconds)
+    if number is None or not 0 < number <= threading.TIMEOUT_MAX:
+        expected = f"a positive number of seconds, {threading.TIMEOUT_MAX:g} at most"
+        raise InvalidOptionError(option, seconds, expected)
+    return number
 
 
 def split_options(
-    cls: Callable[..., Any], keywords: Mapping[str, Any], native_options: Collection[str]
+    cls: type, keywords: Mapping[str, Any], native_options: Collection[str]
 ) -> tuple[ServiceOptions, dict[str, Any]]:
     """Split the keywords of `register` into options and constructor arguments.
 
@@ -117,7 +131,7 @@ def split_options(
     chosen = {key: value for key, value in keywords.items() if key in known}
     ambiguous = chosen.keys() & _named_parameters(cls)
     if ambiguous:
-        raise AmbiguousOptionError(cls if isinstance(cls, type) else type(cls), ambiguous)
+        raise AmbiguousOptionError(cls, ambiguous)
     rest = {key: value for key, value in keywords.items() if key not in known}
     return make_options(chosen, native_options), rest
 
@@ -137,7 +151,7 @@ def make_options(chosen: Mapping[str, Any], native_options: Collection[str]) -> 
     return ServiceOptions(**portable, native=native)
 
 
-def _named_parameters(cls: Callable[..., Any]) -> set[str]:
+def _named_parameters(cls: type) -> set[str]:
     try:
         parameters = inspect.signature(cls).parameters.values()
     except (TypeError, ValueError):  # a class in C without a signature: nothing to compare with
@@ -150,9 +164,12 @@ def _named_parameters(cls: Callable[..., Any]) -> set[str]:
     }
 
 
-def _is_int(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _as_number(value: object) -> float | None:
+    """A number, also one of another library such as numpy, as Python's own; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    number = int(value) if isinstance(value, numbers.Integral) else float(value)
+    try:
+        return number if math.isfinite(number) else None
+    except OverflowError:  # a whole number beyond all floats
+        return None

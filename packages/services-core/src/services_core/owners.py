@@ -73,9 +73,11 @@ class OwnerWatch:
     def _watch(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
             try:
+                ended = not is_alive(self._owner)
+                # Asked last: what has the name by now may be somebody else's.
                 if not self._still_published():
                     return
-                if not is_alive(self._owner):
+                if ended:
                     self._take_back()
                     return
             except Exception as error:  # noqa: BLE001 - a backend may be out of reach for a moment

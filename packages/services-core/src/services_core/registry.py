@@ -6,6 +6,7 @@ service in `services_core.groups`. This is what a user sees of them.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -147,7 +148,8 @@ class ServiceBase(Groups):
         while True:
             connection = self._find_group(check_name("service name", name))
             if connection is not None:
-                return Handle(connection)
+                found: Handle = self._as_user_sees(connection)
+                return found
             try:
                 return self._register(name, cls, args, arguments, options)
             except ServiceExistsError:
@@ -239,7 +241,8 @@ class ServiceBase(Groups):
         for _ in looks(timeout):
             connection = self._find_group(name)
             if connection is not None:
-                return self._as_user_sees(connection)
+                with contextlib.suppress(ServiceNotFoundError):  # a client that went meanwhile
+                    return self._as_user_sees(connection)
         raise ServiceTimeoutError(name, "wait_for", timeout)
 
     def describe(self, name: str) -> ServiceInfo:
@@ -269,7 +272,7 @@ class ServiceBase(Groups):
     def __getitem__(self, name: str) -> Handle:
         return self.get(name)
 
-    def __setitem__(self, name: str, cls: type) -> None:
+    def __setitem__(self, name: str, cls: type | ServiceOwner) -> None:
         self.register(name, cls)
 
     def __delitem__(self, name: str) -> None:
@@ -295,8 +298,7 @@ class ServiceBase(Groups):
         """
         self._check_open()
         found = self._stop_group(check_name("service name", name))
-        if name in self._watches:
-            self._watches.pop(name).end()
+        self._unwatch(name)
         if not found:
             raise ServiceNotFoundError(name, self.namespace, self.list())
 
@@ -304,9 +306,8 @@ class ServiceBase(Groups):
         """End every service of the namespace, those under construction included."""
         self._check_open()
         at_once(self._stop, self._names(starting=True))
-        for watch in self._watches.values():
-            watch.end()
-        self._watches.clear()
+        for name in list(self._watches):
+            self._unwatch(name)
 
     def close(self) -> None:
         """Let go of the namespace; its services run on. A second call does nothing."""
@@ -317,8 +318,10 @@ class ServiceBase(Groups):
     def shutdown(self) -> None:
         """End every service of the namespace, and close the registry."""
         if not self._closed:
-            self.reset()
-            self.close()
+            try:
+                self.reset()
+            finally:
+                self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -344,6 +347,11 @@ class ServiceBase(Groups):
         if self._closed:
             raise RegistryClosedError(self.namespace)
 
+    def _unwatch(self, name: str) -> None:
+        watch = self._watches.pop(name, None)
+        if watch is not None:
+            watch.end()
+
     def _as_user_sees(self, connection: Connection) -> Any:
         if not _is_client(connection):
             return Handle(connection)
@@ -360,11 +368,14 @@ class ServiceBase(Groups):
 
 
 def _check_class(cls: object) -> None:
-    if not isinstance(cls, type):
-        raise TypeError(
-            f"a service is registered as a class and its constructor's arguments, or as a running "
-            f"owner with start, shutdown, is_alive and client; {cls!r} is neither"
-        )
+    if isinstance(cls, type):
+        return
+    if isinstance(cls, ServiceOwner):
+        raise TypeError("an owner is published by register(name, owner), and has no options")
+    raise TypeError(
+        f"a service is registered as a class and its constructor's arguments, or as a running "
+        f"owner with start, shutdown, is_alive and client; {cls!r} is neither"
+    )
 
 
 def _is_client(connection: Connection) -> bool:
