@@ -14,26 +14,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from services_core import RemoteError, ServiceBase, ServiceStartError, get_services
+from services_core import (
+    RemoteError,
+    ServiceBase,
+    ServiceDiedError,
+    ServiceStartError,
+    ServiceTimeoutError,
+    get_services,
+)
 from services_core.testing.observing import eventually
-from services_core.testing.samples import Counter, Echo, Failing
-
-
-@pytest.fixture
-def services() -> Iterator[ServiceBase]:
-    with get_services(backend="local", namespace="calls") as opened:
-        yield opened
-
-
-def test_large_arrays_travel_both_ways(services: ServiceBase) -> None:
-    echo = services.register("echo", Echo)
-    array = np.arange(3_000_000, dtype=np.float64).reshape(3, -1)
-    for back in (echo.back(array, more=array[:, ::2]), echo.back.submit(array, more=1).result(60)):
-        assert np.array_equal(back[0][0], array)
-    assert np.array_equal(echo.back(more=array[:, ::2])[1]["more"], array[:, ::2])
+from services_core.testing.samples import Counter, Echo, Failing, wait_for_file
 
 
 def test_functions_and_classes_travel_by_value(services: ServiceBase) -> None:
@@ -124,13 +116,13 @@ class Plane:
         return Point(-point.x)
 
 def work():
-    services = get_services(backend="local", namespace="calls")
+    services = get_services(backend="local", namespace="tests")
     return services.register("plane", Plane).mirror(Point(3)).x
 
 if __name__ == "__main__":
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert pool.submit(work).result() == -3
-    services = get_services(backend="local", namespace="calls")
+    services = get_services(backend="local", namespace="tests")
     assert services["plane"].mirror(Point(1)).x == -1
 """
 
@@ -206,9 +198,60 @@ def test_two_who_end_a_service_both_wait_for_its_close(
             time.sleep(2.5)  # longer than a process that ends may take to exit
             (tmp_path / "closed").touch()
 
-    other = get_services(backend="local", namespace="calls")
+    other = get_services(backend="local", namespace="tests")
     services.register("slow", Slow, close_timeout=30.0)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda registry: registry.reset(), [services, other]))
     assert (tmp_path / "closed").exists()
     other.close()
+
+
+def test_a_timeout_counts_from_the_call_on(services: ServiceBase, tmp_path: Path) -> None:
+    """It bounds the whole call, and each item of a stream."""
+
+    class Slow:
+        def dribble(self) -> Iterator[int]:
+            yield 1
+            wait_for_file(str(tmp_path / "gate"))
+            yield 2
+
+    slow = services.register("slow", Slow)
+    items = slow.dribble.options(timeout=0.2)()
+    assert next(items) == 1
+    with pytest.raises(ServiceTimeoutError, match="dribble"):
+        next(items)
+    with pytest.raises(ServiceTimeoutError):
+        next(slow.dribble.options(timeout=0.2)())  # while the main thread is in the first one
+    (tmp_path / "gate").touch()
+    assert list(slow.dribble.options(timeout=30)()) == [1, 2]
+
+
+def test_a_service_that_is_stopped_lets_callers_wait_no_longer_than_they_will(
+    services: ServiceBase,
+) -> None:
+    counter = services.register("counter", Counter)
+    pid = counter.pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ServiceTimeoutError):
+            counter.add.options(timeout=0.1)()
+        with pytest.raises(ServiceTimeoutError):
+            counter.add.options(timeout=0.1)(b"x" * 1_000_000)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert counter.pid() == pid
+
+
+def test_a_lookup_sees_at_once_that_a_service_has_died(services: ServiceBase) -> None:
+    counter = services.register("counter", Counter)
+    pid = counter.pid()
+    for _ in range(3):
+        assert services["counter"] == counter
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ServiceDiedError):
+        counter.add.submit().result(30)
+    assert "counter" not in services
+    assert services.list() == []
+    again = services.register("counter", Counter)
+    assert services["counter"] == again
+    assert again != counter

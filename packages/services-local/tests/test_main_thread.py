@@ -13,6 +13,8 @@ import pytest
 
 from services_core import RemoteError, ServiceBase, ServiceDiedError
 from services_core.testing.observing import eventually
+from services_local import records
+from services_local.runtime import RuntimeDirectory
 
 
 def test_all_of_a_service_runs_in_its_main_thread(services: ServiceBase, tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_only_public_methods_can_be_called(services: ServiceBase) -> None:
 
 
 def test_a_method_that_runs_when_its_service_is_ended_gets_its_time(
-    services: ServiceBase, tmp_path: Path
+    services: ServiceBase, runtime_dir: Path, tmp_path: Path
 ) -> None:
     class Slow:
         def work(self) -> str:
@@ -184,6 +186,12 @@ def test_a_method_that_runs_when_its_service_is_ended_gets_its_time(
     assert eventually((tmp_path / "working").exists)
     ending = threading.Thread(target=services.unregister, args=("slow",))
     ending.start()
+
+    def is_ending() -> bool:
+        record = records.find(RuntimeDirectory(runtime_dir), "tests", "slow")
+        return record is not None and record.state == "ending"
+
+    assert eventually(is_ending)
     (tmp_path / "go").touch()
     assert working.result(30) == "done"
     with pytest.raises(ServiceDiedError):

@@ -197,7 +197,7 @@ def test_a_supervisor_that_is_killed_while_it_starts_the_service_leaves_nothing(
     assert eventually(entered.exists)
     assert record.supervisor is not None
     os.kill(record.supervisor, signal.SIGKILL)
-    assert eventually(lambda: not running_services())
+    assert eventually(lambda: not running_services() and not services._names(starting=True))
     assert services.list() == []
 
 
@@ -291,5 +291,5 @@ def test_what_registers_is_killed_before_the_service_is_constructed(
     assert eventually(entered.exists)
     os.kill(registrar, signal.SIGKILL)
     os.waitpid(registrar, 0)
-    assert eventually(lambda: not running_services())
+    assert eventually(lambda: not running_services() and not services._names(starting=True))
     assert services.register("gated", Counter).add() == 1

@@ -44,13 +44,13 @@ def is_turned_away(stranger: socket.socket) -> bool:
         return True
 
 
-@pytest.mark.parametrize("opening", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 33, b"\xff" * 1000])
-def test_a_stranger_is_turned_away(counter: Handle, opening: bytes) -> None:
-    with connect(counter) as stranger:
-        stranger.sendall(opening)
-        if len(opening) >= 33:
-            assert is_turned_away(stranger)
-        assert counter.add() == 1
+def test_a_stranger_is_turned_away(counter: Handle) -> None:
+    for opening in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 33, b"\xff" * 1000):
+        with connect(counter) as stranger:
+            stranger.sendall(opening)
+            if len(opening) >= 33:
+                assert is_turned_away(stranger)
+            assert counter.add(0) == 0
 
 
 def test_one_that_knows_the_key_and_has_come_for_nothing_is_turned_away(
@@ -115,7 +115,7 @@ def test_a_flood_of_callers_keeps_nobody_out(
     assert eventually(lambda: counter.open_files() <= files + 1)
 
 
-HUGE = [
+NONSENSE = [
     HEADER.pack(1, 0xEE, 0, 0, 10),
     HEADER.pack(1, wire.CALL, 255, 0, 10),
     HEADER.pack(1, wire.CALL, 0, 0xFFFF, 10),
@@ -123,26 +123,23 @@ HUGE = [
     HEADER.pack(1, wire.CALL, 0, 0, 0),
     HEADER.pack(1, wire.CALL, 0, 1, 5) + struct.pack("!Q", 7) + b"12345",
     HEADER.pack(1, wire.CALL, 1, 0, 5) + SEGMENT.pack(2**63, 1) + b"12345",
-    HEADER.pack(1, wire.CALL, 0, 0, 5) + b"12345",
 ]
 
 
-@pytest.mark.parametrize("frame", HUGE)
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_nonsense_ends_its_own_connection(
-    services: ServiceBase,
-    open_channel: Callable[[Handle], Channel],
-    frame: bytes,
-    concurrency: int,
+    services: ServiceBase, open_channel: Callable[[Handle], Channel], concurrency: int
 ) -> None:
     counter = services.register("counter", Counter, max_concurrency=concurrency)
-    hostile = open_channel(counter)
-    hostile._socket.sendall(frame)
-    if frame is HUGE[-1]:  # what can't be unpickled is a call that fails
-        assert hostile.receive(None).kind == wire.ERROR
-    else:
+    for frame in NONSENSE:
+        hostile = open_channel(counter)
+        hostile._socket.sendall(frame)
         assert is_turned_away(hostile._socket)
-    assert counter.add() == 1
+        assert counter.add(0) == 0
+    channel = open_channel(counter)
+    for _ in range(2):  # what can't be unpickled is a call that fails
+        channel._socket.sendall(HEADER.pack(1, wire.CALL, 0, 0, 5) + b"12345")
+        assert channel.receive().kind == wire.ERROR
 
 
 def test_a_length_is_not_believed_before_the_bytes_have_come(
@@ -162,31 +159,31 @@ def memfd(size: int, *, sealed: bool) -> int:
     return descriptor
 
 
-@pytest.mark.parametrize("what", ["no memfd", "short", "not sealed", "too many", "unasked"])
 def test_descriptors_that_are_no_segments_are_closed(
-    counter: Handle, open_channel: Callable[[Handle], Channel], what: str
+    counter: Handle, open_channel: Callable[[Handle], Channel]
 ) -> None:
-    assert counter.add() == 1
+    counter.add(0)
     files = counter.open_files()
-    hostile = open_channel(counter)
-    if what == "no memfd":
-        descriptors = list(os.pipe())
-    elif what == "too many":
-        descriptors = [memfd(4096, sealed=True) for _ in range(60)]
-    else:
-        descriptors = [memfd(100 if what == "short" else 4096, sealed=what != "not sealed")] * 10
-    try:
-        frame = HEADER.pack(1, wire.CALL, 1, 0, 5) + SEGMENT.pack(4096, 0) + b"12345"
-        if what == "unasked":
-            frame = b"\0"  # the beginning of a frame that never comes
-        for _ in range(4):
-            socket.send_fds(hostile._socket, [frame], descriptors)
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # it has had enough
-    finally:
-        for descriptor in set(descriptors):
-            os.close(descriptor)
-    assert is_turned_away(hostile._socket)
-    hostile.close()
-    assert eventually(lambda: counter.open_files() == files)
-    assert counter.add() == 2
+    frame = HEADER.pack(1, wire.CALL, 1, 0, 5) + SEGMENT.pack(4096, 0) + b"12345"
+    sealed = memfd(4096, sealed=True)
+    for what, data, descriptors in (
+        ("no memfd", frame, list(os.pipe())),
+        ("short", frame, [memfd(100, sealed=True)] * 10),
+        ("not sealed", frame, [memfd(4096, sealed=False)] * 10),
+        ("too many", frame, [sealed] * 60),
+        ("unasked", b"\0", [sealed] * 10),  # with the beginning of a frame that never comes
+    ):
+        hostile = open_channel(counter)
+        try:
+            for _ in range(4):
+                socket.send_fds(hostile._socket, [data], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has had enough
+        finally:
+            for descriptor in {*descriptors} - {sealed}:
+                os.close(descriptor)
+        assert is_turned_away(hostile._socket), what
+        hostile.close()
+        assert eventually(lambda: counter.open_files() == files), what
+    os.close(sealed)
+    assert counter.add() == 1
