@@ -211,9 +211,21 @@ def test_a_test_is_collected_only_with_its_capabilities() -> None:
     class Without(RegistryConformance):
         pass
 
-    class With(RegistryConformance):
+    class Again(Without):
+        pass
+
+    class With(Without):
         capabilities = frozenset(Capability)
 
     name = "test_reset_ends_every_process"
-    assert getattr(Without, name) is None
-    assert callable(getattr(With, name))
+    for lacking in (Without, Again):
+        assert not callable(getattr(lacking, name))
+    assert getattr(With, name) is getattr(RegistryConformance, name)
+
+
+def test_deleting_a_test_that_was_left_out_before_is_refused() -> None:
+    class Without(RegistryConformance):
+        pass
+
+    with pytest.raises(TypeError, match="test_reset_ends_every_process"):
+        type("Thinned", (Without,), {"test_reset_ends_every_process": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import dataclass
 
 import pytest
 
@@ -77,6 +78,28 @@ def test_an_exception_travels_with_its_traceback() -> None:
     arrived = unpack_error(pack_error(caught.value))
     assert type(arrived) is LookupError
     assert 'raise LookupError("gone")' in str(arrived.__cause__)
+
+
+@dataclass(frozen=True)
+class _FrozenError(Exception):
+    """One whose attributes can't be set."""
+
+
+def test_one_that_is_frozen_gets_its_traceback_too() -> None:
+    arrived = unpack_error(pack_error(_FrozenError()))
+    assert type(arrived) is _FrozenError
+    assert "_FrozenError" in str(arrived.__cause__)
+
+
+def test_notes_groups_and_causes_arrive() -> None:
+    noted = ValueError("one")
+    noted.add_note("seen in step 7")
+    noted.__cause__ = _MuteError()  # which can't be pickled
+    arrived = unpack_error(pack_error(ExceptionGroup("both", [noted, KeyError("two")])))
+    assert isinstance(arrived, ExceptionGroup)
+    assert [type(error) for error in arrived.exceptions] == [ValueError, KeyError]
+    assert arrived.exceptions[0].__notes__ == ["seen in step 7"]
+    assert "_MuteError" in str(arrived.__cause__)
 
 
 class _NeedsTwoError(Exception):

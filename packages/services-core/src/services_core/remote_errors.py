@@ -73,7 +73,8 @@ def unpack_error(packed: PackedError) -> BaseException:
 
 def with_remote_traceback(error: BaseException, text: str) -> BaseException:
     """Attach a remote traceback to an exception, as its cause."""
-    error.__cause__ = RemoteTraceback(text)
+    # Past the class's own `__setattr__`: that of a frozen dataclass refuses.
+    BaseException.__setattr__(error, "__cause__", RemoteTraceback(text))
     return error
 
 
