@@ -37,7 +37,7 @@ class Calls(Protocol):
 
     @property
     def stuck(self) -> bool:
-        """Whether a method doesn't give the main thread back."""
+        """Whether, once it was ended, something doesn't give the main thread back."""
 
     def admit(self, caller: socket.socket) -> None:
         """Take the calls of somebody who has been let in; from any thread."""
@@ -120,7 +120,7 @@ class Life:
                 self._busy -= 1
                 self._over.notify_all()
                 if not self._busy and self._calls.stuck:
-                    # A method keeps the main thread, which would have to exit.
+                    # The main thread, which would have to exit, isn't given back.
                     sys.stdout.flush()
                     sys.stderr.flush()
                     os._exit(0)

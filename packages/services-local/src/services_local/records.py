@@ -188,17 +188,23 @@ def is_taken(runtime: RuntimeDirectory, namespace: str, name: str) -> bool:
     return False
 
 
-def taken_names(runtime: RuntimeDirectory, namespace: str) -> Iterator[tuple[str, bool]]:
-    """Names of the namespace that are taken, each with whether its service is constructed."""
+def taken(
+    runtime: RuntimeDirectory, namespace: str
+) -> Iterator[tuple[str, Record | None, int | None]]:
+    """The names of a namespace that are taken.
+
+    Yields:
+        The name, the record of its service if that is constructed, and its process if it isn't.
+    """
     notes = []
     with _NOTHING, runtime.mutex(shared=True):
         held = [lock for lock in runtime.namespace(namespace).glob("*.lock") if _is_held(lock)]
         notes = [(documents.read(lock), Record.read(lock.with_suffix(".json"))) for lock in held]
     for note, record in notes:
         if record is not None:
-            yield record.name, True
+            yield record.name, record, None
         elif note is not None and "name" in note:
-            yield note["name"], False
+            yield note["name"], None, note.get("pid")
 
 
 def starting_pid(runtime: RuntimeDirectory, namespace: str, name: str) -> int | None:

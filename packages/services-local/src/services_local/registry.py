@@ -90,8 +90,8 @@ class LocalService(ServiceBase):
         return connection
 
     def _names(self, *, starting: bool = False) -> list[str]:
-        taken = records.taken_names(self._runtime, self.namespace)
-        return [name for name, ready in taken if ready or starting]
+        taken = records.taken(self._runtime, self.namespace)
+        return [name for name, record, _ in taken if record is not None or starting]
 
     def _stop(self, name: str) -> bool:
         return ending.stop(self._runtime, self.namespace, name)

@@ -81,9 +81,7 @@ class RuntimeDirectory:
             RuntimeDirectoryError: It belongs to somebody else, others may enter it, it is a link,
                 or its path is too long for a socket.
         """
-        chosen = root or os.environ.get(ROOT_VARIABLE)
-        default = Path(tempfile.gettempdir()) / f"services-local-{os.getuid()}"
-        runtime = cls(Path(chosen).absolute() if chosen else default)
+        runtime = cls(chosen_root(root))
         _make_private(runtime.root)
         longest = len(os.fsencode(runtime.service("n", "s").socket("0" * _INCARNATION_LENGTH)))
         if longest > _MAX_SOCKET_PATH:
@@ -97,6 +95,14 @@ class RuntimeDirectory:
     def of_socket(cls, path: Path) -> RuntimeDirectory:
         """The directory that a service's socket is in."""
         return cls(path.parent.parent)
+
+    def namespaces(self) -> list[str]:
+        """Names of the namespaces that somebody has open, or that have services; sorted."""
+        found = []
+        for path in self.root.glob("*/name"):
+            with contextlib.suppress(FileNotFoundError):  # it has just been removed
+                found.append(path.read_text("utf-8", "surrogatepass"))
+        return sorted(found)
 
     def namespace(self, namespace: str) -> Path:
         """Directory of a namespace."""
@@ -142,6 +148,17 @@ class RuntimeDirectory:
             # Closing alone would not do: a child that another thread forks meanwhile shares it.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
+
+
+def chosen_root(root: str | None = None) -> Path:
+    """The directory that is meant, whether it is there or not.
+
+    Args:
+        root: The directory; by default `SERVICES_LOCAL_DIR`, or one in the temporary directory.
+    """
+    chosen = root or os.environ.get(ROOT_VARIABLE)
+    default = Path(tempfile.gettempdir()) / f"services-local-{os.getuid()}"
+    return Path(chosen).absolute() if chosen else default
 
 
 def _make_private(root: Path) -> None:

@@ -21,17 +21,17 @@ import fcntl
 import itertools
 import mmap
 import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from services_local import forks
 from services_local.errors import WireError
 
-# What a process keeps to use again, free or under way: a second large array fits, and a process
-# that once had much to send doesn't hold on to it.
-_KEPT_BYTES = 256 << 20
+# What a process keeps to use again, free or under way: a second large array fits, and one that once
+# had much to send doesn't hold on to all of it.
+_KEPT_BYTES = 128 << 20
 _KEPT_SEGMENTS = 32
 
 # Before Python 3.13 each mapping holds a descriptor, of which a process often has no more than
@@ -89,7 +89,10 @@ class Segment:
 
 
 class _Pool:
-    """The segments that this process keeps to use again."""
+    """The segments that this process keeps to use again.
+
+    Nobody forks while they are counted: a child has to let go of them, and can't wait for a lock.
+    """
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -108,17 +111,17 @@ class _Pool:
 
     def give_back(self, segment: Segment) -> None:
         """Use it again: nobody reads it any more."""
-        with self._lock:
+        with forks.no_fork():
             self._free.append(segment)
 
     def drop(self, segment: Segment) -> None:
         """Let go of a segment, which somebody may still read."""
-        with self._lock:
+        with forks.no_fork():
             self._kept.discard(segment)
         segment.close()
 
     def _take(self, size: int) -> Segment | None:
-        with self._lock:
+        with forks.no_fork():
             fitting = [s for s in self._free if size <= s.capacity <= 4 * size]
             if not fitting:
                 return None
@@ -128,7 +131,7 @@ class _Pool:
 
     def _keep(self, segment: Segment) -> None:
         dropped = []
-        with self._lock:
+        with forks.no_fork():
             while self._free and not self._has_room(segment.capacity):
                 dropped.append(self._free.pop(0))
                 self._kept.discard(dropped[-1])
@@ -143,7 +146,6 @@ class _Pool:
         return kept + size <= _KEPT_BYTES and len(self._kept) < _KEPT_SEGMENTS
 
     def _start_afresh(self) -> None:
-        self._lock = threading.Lock()
         self._free: list[Segment] = []
         self._kept: set[Segment] = set()
 

@@ -100,8 +100,8 @@ class MainThreadCalls:
 
     @property
     def stuck(self) -> bool:
-        """Whether a method doesn't give the main thread back."""
-        return not self._free.is_set()
+        """Whether a method, or `close()`, doesn't give the main thread back."""
+        return not self._closed.is_set()
 
     def admit(self, caller: socket.socket) -> None:
         """Take the calls of somebody who has been let in; from any thread."""
@@ -115,7 +115,8 @@ class MainThreadCalls:
             for number, event in self._poller.poll(0 if self._turns else None):
                 caller = self._callers.get(number)
                 if caller is None:
-                    self._welcome()
+                    if number == self._wake_up.fileno():
+                        self._welcome()
                 elif caller.busy:
                     self._look_after(caller, event)
                 elif not self._ending.is_set():
