@@ -23,6 +23,7 @@ from services_core import (
 )
 from services_core.testing.observing import eventually, is_running
 from services_core.testing.samples import Counter, Echo, Gated
+from services_local import ending
 from services_local.runtime import RuntimeDirectory
 
 Running = Callable[[], list[int]]
@@ -273,8 +274,9 @@ def test_of_three_replicas_one_is_killed_and_the_others_go_on(services: ServiceB
 
 
 def test_a_service_that_is_stopped_for_good_is_killed(
-    services: ServiceBase, running_services: Running
+    services: ServiceBase, running_services: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ending, "EXIT_SECONDS", 0.3)
     counter = services.register("counter", Counter, close_timeout=0.1)
     os.kill(counter.pid(), signal.SIGSTOP)
     services.unregister("counter")

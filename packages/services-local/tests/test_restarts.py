@@ -14,7 +14,7 @@ import pytest
 from services_core import ServiceBase, ServiceDiedError, get_services
 from services_core.testing.observing import eventually, is_running
 from services_core.testing.samples import Counter, Failing, Gated
-from services_local import records
+from services_local import ending, records
 from services_local.records import Record
 from services_local.runtime import RuntimeDirectory
 
@@ -217,8 +217,12 @@ def test_a_polite_signal_to_the_supervisor_ends_both(
 
 
 def test_a_service_that_is_stopped_for_good_is_killed_with_its_supervisor(
-    services: ServiceBase, running_services: Running, record_of: Callable[[str], Record]
+    services: ServiceBase,
+    running_services: Running,
+    record_of: Callable[[str], Record],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(ending, "EXIT_SECONDS", 0.3)
     services.register("counter", Counter, max_restarts=-1, close_timeout=0.1)
     os.kill(record_of("counter").pid, signal.SIGSTOP)
     services.unregister("counter")
