@@ -60,6 +60,16 @@ class Leaks(SqliteService):
         return True
 
 
+class TakesClaims(SqliteService):
+    """A name is free until its service is published."""
+
+    def _start(self, spec):
+        record = self._directory.find(namespace=self.namespace, name=spec.name)
+        if record is not None and record.started_at is None:
+            self._directory.forget(record)
+        return super()._start(spec)
+
+
 class ListsTheDead(SqliteService):
     """What has a row is listed, whether it lives or not."""
 
@@ -110,10 +120,17 @@ class Silent(SqliteConnection):
 
 PROMISES = {
     "Leaks": "test_reset_ends_every_process",
+    "TakesClaims": "test_of_many_workers_that_register_a_name_one_wins",
     "ListsTheDead": "test_a_killed_service_is_gone_and_its_name_free",
     "FindsTheDead": "test_a_killed_service_is_gone_and_its_name_free",
     "LosesTracebacks": "test_it_brings_the_remote_traceback",
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is installed here has no part in the inner runs, and may take a second in each."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
 @pytest.mark.parametrize("backend", PROMISES)

@@ -158,6 +158,12 @@ class Mixes(InlineService):
 '''
 
 
+@pytest.fixture(autouse=True)
+def _no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is installed here has no part in the inner runs, and may take a second in each."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 @pytest.mark.parametrize(
     ("backend", "failing"),
     [

@@ -145,6 +145,17 @@ class Failing:
         """End the process at once."""
         os._exit(3)
 
+    def leave_a_mark_and_go(self, mark: str) -> NoReturn:
+        """Add a line to a file, then end the process."""
+        with Path(mark).open("a") as file:
+            file.write("called\n")
+        os._exit(3)
+
+    def fail_while_streaming(self) -> Iterator[int]:
+        """Yield a number, then raise an exception that pickles."""
+        yield 1
+        raise BrokenError(7)
+
     def leave_while_streaming(self) -> Iterator[int]:
         """Yield a number, then end the process."""
         yield 1
@@ -172,6 +183,18 @@ class Stubborn:
     def close(self) -> None:
         """Wait for ever."""
         threading.Event().wait()
+
+
+class Faulty:
+    """A `close()` that raises."""
+
+    def pid(self) -> int:
+        """Process that the service runs in."""
+        return os.getpid()
+
+    def close(self) -> None:
+        """Raise."""
+        raise BrokenError(7)
 
 
 class Caller:
@@ -307,6 +330,11 @@ class Gated:
         """Return when the file is there."""
         wait_for_file(gate)
         return "open"
+
+    def items(self, gate: str) -> Iterator[str]:
+        """Yield when the file is there."""
+        wait_for_file(gate)
+        yield "open"
 
 
 class GatedMember:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from services_core.registry import ServiceBase
 from services_core.testing.capabilities import Capability
 from services_core.testing.observing import eventually, is_running
 from services_core.testing.promises.basis import OpenRegistry, Promises, needs
-from services_core.testing.samples import Counter, Stubborn
+from services_core.testing.samples import Counter, Faulty, Stubborn
 
 
 class Ending(Promises):
@@ -37,8 +38,9 @@ class Ending(Promises):
     ) -> None:
         old = services.register("counter", Counter, 5)
         services.unregister("counter")
-        with pytest.raises(ServiceDiedError):
-            old.add()
+        for handle in (old, pickle.loads(pickle.dumps(old))):
+            with pytest.raises(ServiceDiedError):
+                handle.add()
         new = services.register("counter", Counter)
         assert new.add() == 1
         assert new != old
@@ -60,6 +62,16 @@ class Ending(Promises):
         services.unregister("stubborn")
         assert eventually(lambda: not is_running(pid))
         assert services.list() == []
+
+    def test_a_close_that_raises_doesnt_keep_a_service_from_ending(
+        self, services: ServiceBase
+    ) -> None:
+        faulty = services.register("faulty", Faulty)
+        services.unregister("faulty")
+        assert services.list() == []
+        with pytest.raises(ServiceDiedError):
+            faulty.pid()
+        assert services.register("faulty", Counter).add() == 1
 
     def test_reset_of_an_empty_namespace_does_nothing(self, services: ServiceBase) -> None:
         services.reset()

@@ -43,6 +43,25 @@ class Errors(Promises):
             asyncio.run(failing.fail.aio())
         assert failing.well() == "well"
 
+    def test_what_a_generator_raises_comes_after_what_it_yields(
+        self, services: ServiceBase
+    ) -> None:
+        failing = services.register("failing", Failing)
+        items = failing.fail_while_streaming()
+        assert next(items) == 1
+        with pytest.raises(BrokenError) as caught:
+            next(items)
+        assert caught.value.number == 7
+
+        async def read() -> None:
+            items = failing.fail_while_streaming.aio()
+            assert await anext(items) == 1
+            await anext(items)
+
+        with pytest.raises(BrokenError):
+            asyncio.run(read())
+        assert failing.well() == "well"
+
     @needs(Capability.PROCESSES)
     def test_it_brings_the_remote_traceback(self, services: ServiceBase) -> None:
         failing = services.register("failing", Failing)
@@ -98,6 +117,23 @@ class Errors(Promises):
         assert gated.wait.options(timeout=30)(gate) == "open"
         with pytest.raises(InvalidOptionError, match="timeout"):
             gated.wait.options(timeout=0)
+
+    def test_a_timeout_holds_for_each_item_of_a_generator(
+        self, services: ServiceBase, tmp_path: Path
+    ) -> None:
+        gated = services.register("gated", Gated, max_concurrency=4)
+        gate = str(tmp_path / "gate")
+        with pytest.raises(ServiceTimeoutError, match="items"):
+            list(gated.items.options(timeout=0.05)(gate))
+
+        async def first() -> str:
+            item: str = await anext(gated.items.options(timeout=0.05).aio(gate))
+            return item
+
+        with pytest.raises(ServiceTimeoutError, match="items"):
+            asyncio.run(first())
+        Path(gate).touch()
+        assert list(gated.items.options(timeout=30)(gate)) == ["open"]
 
     @needs(Capability.PROCESSES)
     def test_a_killed_service_is_gone_and_its_name_free(self, services: ServiceBase) -> None:

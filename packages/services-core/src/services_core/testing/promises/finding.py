@@ -102,6 +102,7 @@ class Finding(Promises):
             services.register(name, Counter)
         with pytest.raises(InvalidNameError):
             services.get(name)
+        assert name not in services
 
     @pytest.mark.parametrize("name", ["päth/../x y", "a" * 500])
     def test_any_other_string_is_a_name(self, services: ServiceBase, name: str) -> None:

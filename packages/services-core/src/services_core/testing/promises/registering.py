@@ -19,6 +19,7 @@ from services_core.handles import Handle
 from services_core.registry import ServiceBase
 from services_core.testing import samples
 from services_core.testing.capabilities import Capability
+from services_core.testing.observing import eventually
 from services_core.testing.promises.basis import OpenRegistry, Promises, needs
 from services_core.testing.samples import (
     Counter,
@@ -55,6 +56,22 @@ class Registering(Promises):
         assert len(handles) == 1
         assert handles[0] == registries[0]["counter"]
 
+    def test_of_many_workers_that_register_a_name_one_wins(
+        self, services: ServiceBase, tmp_path: Path
+    ) -> None:
+        gate = str(tmp_path / "gate")
+        with ThreadPoolExecutor(3) as pool:
+            workers = [
+                pool.submit(self.run_in_worker, _registers, services, gate) for _ in range(3)
+            ]
+            try:
+                # While the constructor of the winner runs, the others know that they have lost.
+                assert eventually(lambda: sum(worker.done() for worker in workers) == 2)
+            finally:
+                Path(gate).touch()
+            assert sorted(worker.result(30) for worker in workers) == [False, False, True]
+        assert services["gated"].wait(gate) == "open"
+
     def test_get_or_register_gives_all_racers_one_service(
         self, open_registry: OpenRegistry
     ) -> None:
@@ -71,7 +88,7 @@ class Registering(Promises):
     ) -> None:
         gate, entered = str(tmp_path / "gate"), str(tmp_path / "entered")
         other = open_registry("conformance")
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(3) as pool:
             registering = pool.submit(services.register, "gated", Gated, gate, entered)
             try:
                 samples.wait_for_file(entered)
@@ -81,10 +98,12 @@ class Registering(Promises):
                 with pytest.raises(ServiceNotFoundError):
                     other.get("gated")
                 waiting = pool.submit(other.wait_for, "gated", 30)
+                joining = pool.submit(other.get_or_register, "gated", Counter)
                 assert not waiting.done()
+                assert not joining.done()
             finally:
                 Path(gate).touch()
-            assert registering.result(30) == waiting.result(30)
+            assert registering.result(30) == waiting.result(30) == joining.result(30)
         assert other.list() == ["gated"]
 
     def test_wait_for_gives_up_at_its_timeout(self, services: ServiceBase) -> None:
@@ -122,6 +141,14 @@ class Registering(Promises):
             services.register("stuck", Gated, str(tmp_path / "never"), start_timeout=2.0)
         assert services.list() == []
         assert services.register("stuck", Counter).add() == 1
+
+
+def _registers(services: ServiceBase, gate: str) -> bool:
+    try:
+        services.register("gated", Gated, gate)
+    except ServiceExistsError:
+        return False
+    return True
 
 
 def _refusal(services: ServiceBase) -> float:

@@ -129,6 +129,8 @@ class Replicas(Promises):
     def test_no_service_is_named_like_a_replica(self, services: ServiceBase) -> None:
         with pytest.raises(InvalidNameError):
             services.register("members#replica-1", Counter)
+        services.register("members", Counter, replicas=2)
+        assert "members#replica-1" not in services
         assert services.register("members#replica-", Counter).add() == 1
 
     @needs(Capability.PROCESSES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from services_core.registry import ServiceBase
 from services_core.testing.capabilities import Capability
 from services_core.testing.observing import eventually, is_running
 from services_core.testing.promises.basis import Promises, needs
-from services_core.testing.samples import Counter
+from services_core.testing.samples import Counter, Failing
 
 
 class Restarts(Promises):
@@ -43,6 +44,17 @@ class Restarts(Promises):
         assert not caught.value.restarting
 
     @needs(Capability.RESTARTS)
+    def test_a_call_that_its_service_died_of_is_not_made_again(
+        self, services: ServiceBase, tmp_path: Path
+    ) -> None:
+        mark = tmp_path / "mark"
+        failing = services.register("failing", Failing, max_restarts=1)
+        with pytest.raises(ServiceDiedError):
+            failing.leave_a_mark_and_go(str(mark))
+        assert eventually(lambda: _answers(failing))
+        assert mark.read_text() == "called\n"
+
+    @needs(Capability.RESTARTS)
     def test_one_that_is_ended_is_not_started_again(self, services: ServiceBase) -> None:
         counter = services.register("counter", Counter, max_restarts=-1)
         pid = counter.pid()
@@ -52,6 +64,13 @@ class Restarts(Promises):
         with pytest.raises(ServiceDiedError) as caught:
             counter.add()
         assert not caught.value.restarting
+
+
+def _answers(failing: Handle) -> bool:
+    try:
+        return bool(failing.well())
+    except ServiceDiedError:
+        return False
 
 
 def _restarted(counter: Handle, old: int, restarting: list[bool]) -> bool:

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from services_core.errors import HandleForkedError
 from services_core.registry import ServiceBase
+from services_core.testing.observing import in_forked_child
 from services_core.testing.promises.basis import Promises
 from services_core.testing.samples import (
     AsyncCounter,
@@ -29,6 +31,25 @@ class Values(Promises):
         again = pickle.loads(pickle.dumps(counter))
         assert again == counter
         assert again.add() == 1
+
+    def test_a_forked_child_reaches_the_service_or_is_told_so_at_once(
+        self, services: ServiceBase
+    ) -> None:
+        counter = services.register("counter", Counter, 5)
+        members = services.register("members", Counter, replicas=2)
+
+        def use() -> int | None:
+            try:
+                members.add()
+                assert counter.add() == 6
+                count: int = counter.add.submit().result(30)
+            except HandleForkedError:
+                return None
+            return count
+
+        count = in_forked_child(use)
+        # Not a copy of the service: what the child has done is seen here.
+        assert counter.add(0) == (5 if count is None else count)
 
     def test_a_registry_pickles(self, services: ServiceBase) -> None:
         services.register("counter", Counter)
