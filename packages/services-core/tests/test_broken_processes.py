@@ -44,6 +44,7 @@ class TestBroken(RegistryConformance):
 BROKEN = '''
 from own_backend import SqliteService
 from own_backend.client import SqliteConnection
+from services_core import ServiceExistsError
 
 leaked = []
 
@@ -64,10 +65,15 @@ class TakesClaims(SqliteService):
     """A name is free until its service is published."""
 
     def _start(self, spec):
-        record = self._directory.find(namespace=self.namespace, name=spec.name)
-        if record is not None and record.started_at is None:
-            self._directory.forget(record)
-        return super()._start(spec)
+        while True:
+            try:
+                return super()._start(spec)
+            except ServiceExistsError:
+                record = self._directory.find(namespace=self.namespace, name=spec.name)
+                if record is not None and record.started_at is not None:
+                    raise
+                if record is not None:
+                    self._directory.forget(record)
 
 
 class ListsTheDead(SqliteService):
