@@ -85,7 +85,7 @@ class LocalConstruction(Construction):
         # Reaped whenever it ends, so that no zombie is left. Of a service that is bound the thread
         # also keeps the socket open, by whose end it learns that this process has ended.
         threading.Thread(
-            target=self._process.wait, name=f"reap-{self._spec.name}", daemon=True
+            target=self._process.reap, name=f"reap-{self._spec.name}", daemon=True
         ).start()
         return self._connection(record)
 

@@ -149,6 +149,11 @@ class LaunchedProcess:
             return False
         return True
 
+    def reap(self) -> None:
+        """Wait until it has ended, and leave nothing of it."""
+        self._process.wait()
+        self.let_go()
+
     @property
     def returncode(self) -> int | None:
         """Its exit code once it has been waited for."""
