@@ -26,8 +26,7 @@ class TestBroken(RegistryConformance):
 
     @pytest.fixture
     def open_registry(self, monkeypatch):
-        # What the suite waits for doesn't come.
-        monkeypatch.setattr(eventually, "__defaults__", (1.0,))
+        monkeypatch.setattr(eventually, "__defaults__", ({patience},))
         root = tempfile.mkdtemp(prefix="own-")
         opened = []
         def open_one(namespace):
@@ -143,18 +142,19 @@ def _no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_broken_backend_fails_the_test_of_its_promise(
     pytester: pytest.Pytester, backend: str
 ) -> None:
-    result = _run(pytester, backend, PROMISES[backend])
+    # What the suite waits for doesn't come.
+    result = _run(pytester, backend, PROMISES[backend], patience=1.0)
     result.assert_outcomes(failed=1, deselected=result.parseoutcomes()["deselected"])
 
 
 def test_the_sound_one_passes_them(pytester: pytest.Pytester) -> None:
-    outcomes = _run(pytester, "SqliteService", " or ".join(PROMISES.values())).parseoutcomes()
+    outcomes = _run(pytester, "SqliteService", " or ".join(PROMISES.values()), 30.0).parseoutcomes()
     assert set(outcomes) == {"passed", "deselected"}
     assert outcomes["passed"] == len(set(PROMISES.values()))
 
 
-def _run(pytester: pytest.Pytester, backend: str, tests: str) -> pytest.RunResult:
+def _run(pytester: pytest.Pytester, backend: str, tests: str, patience: float) -> pytest.RunResult:
     pytester.makepyfile(broken_processes=BROKEN)
     path = Path(__file__).parents[3] / "examples" / "services"
-    pytester.makepyfile(MODULE.format(path=str(path), backend=backend))
+    pytester.makepyfile(MODULE.format(path=str(path), backend=backend, patience=patience))
     return pytester.runpytest_inprocess("-q", "-k", tests)

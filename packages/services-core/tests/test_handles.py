@@ -31,7 +31,7 @@ def test_options_of_a_call_add_up(counter: Handle) -> None:
     assert counter.add._options.timeout is None
 
 
-@pytest.mark.parametrize("timeout", [0, -1, True, "soon", float("inf"), 1e12])
+@pytest.mark.parametrize("timeout", [0, -1, True, "soon", float("inf"), 3e6])
 def test_a_timeout_that_makes_no_sense_is_refused(counter: Handle, timeout: float) -> None:
     with pytest.raises(InvalidOptionError, match="timeout"):
         counter.add.options(timeout=timeout)

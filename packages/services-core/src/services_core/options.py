@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -14,6 +13,9 @@ from services_core.errors import AmbiguousOptionError, InvalidOptionError
 
 DEFAULT_START_TIMEOUT = 60.0
 DEFAULT_CLOSE_TIMEOUT = 5.0
+
+# Some 23 days: poll(2) counts milliseconds in an int, and backends add timeouts up.
+_LONGEST_TIMEOUT = 2_000_000
 
 # What the registry sets itself. They reach the constructor like any other keyword.
 OWNED_BY_REGISTRY = frozenset({"name", "namespace", "get_if_exists"})
@@ -99,11 +101,11 @@ def check_timeout(option: str, seconds: object) -> float:
     """Return `seconds` as a number of Python's own.
 
     Raises:
-        InvalidOptionError: It isn't a positive number, or is more than Python can wait.
+        InvalidOptionError: It isn't a positive number, or is more than can be waited for.
     """
     number = _as_number(seconds)
-    if number is None or not 0 < number <= threading.TIMEOUT_MAX:
-        expected = f"a positive number of seconds, {threading.TIMEOUT_MAX:g} at most"
+    if number is None or not 0 < number <= _LONGEST_TIMEOUT:
+        expected = f"a positive number of seconds, at most {_LONGEST_TIMEOUT}"
         raise InvalidOptionError(option, seconds, expected)
     return number
 
