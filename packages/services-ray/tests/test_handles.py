@@ -57,6 +57,9 @@ def test_a_handle_serves_32_threads(services: ServiceBase) -> None:
     counter = services.register("counter", Counter, num_cpus=0)
     with ThreadPoolExecutor(32) as pool:
         assert sorted(pool.map(lambda _: counter.add(), range(320))) == list(range(1, 321))
+    services.reset()
+    with pytest.raises(ServiceDiedError):
+        counter.add()
 
 
 def test_an_event_loop_of_a_driver_may_call_and_wait(services: ServiceBase) -> None:
@@ -114,6 +117,9 @@ def test_a_generator_goes_as_far_as_it_is_read_and_ends_with_its_reader(
     if _ENDS_GENERATORS:
         assert asyncio.run(read()) == [0, 1, 2]
         assert eventually(lambda: source.ended() == 2)
+        for _ in range(3):
+            source.numbers()  # nobody reads it: it doesn't stand in the way of the next call
+        assert source.ended.options(timeout=30)() >= 2
 
 
 def test_a_timeout_is_one_of_each_item(services: ServiceBase, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import (
 from services_core import (
     AmbiguousOptionError,
     ServiceBase,
+    ServiceExistsError,
     ServiceStartError,
     get_services,
     native,
@@ -80,7 +81,16 @@ def test_it_works_inside_a_task_and_an_actor(services: ServiceBase) -> None:
 def test_two_drivers_share_what_they_register(services: ServiceBase, tmp_path: Path) -> None:
     services.register("ours", Counter, num_cpus=0)
     address = ray.get_runtime_context().gcs_address
-    command = [sys.executable, "-W", "ignore", "-c", _DRIVER, address, services.namespace]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        _DRIVER,
+        address,
+        services.namespace,
+        str(tmp_path),
+    ]
     with (
         (tmp_path / "errors").open("w+") as errors,
         subprocess.Popen(
@@ -92,26 +102,34 @@ def test_two_drivers_share_what_they_register(services: ServiceBase, tmp_path: P
         assert services["ours"].add() == 2
         assert services["theirs"].add() == 1
         assert services.get_client("server") == Server().client()
+        with pytest.raises(ServiceExistsError):
+            services.register("half", Counter, num_cpus=0)
         driver.kill()
     assert services["theirs"].add() == 2
     assert eventually(lambda: services.list() == ["ours", "theirs"])
+    assert services.get_or_register("half", Counter, num_cpus=0).add() == 1
 
 
-def test_a_registry_whose_ray_is_gone_starts_no_other() -> None:
+def test_a_registry_whose_ray_is_gone_starts_no_other(services: ServiceBase) -> None:
+    services.register("counter", Counter, num_cpus=0)
     script = """
-import ray
-from services_core import RegistryClosedError, get_services
-services = get_services("ray", ray_init_config={"num_cpus": 1, "include_dashboard": False})
+import ray, sys
+from services_core import RegistryClosedError, ServiceDiedError, get_services
+config = {"address": sys.argv[1], "log_to_driver": False}
+services = get_services("ray", sys.argv[2], ray_init_config=config)
+counter = services["counter"]
 ray.shutdown()
-for use in (services.list, lambda: "counter" in services, services.reset):
+for use in (services.list, lambda: "counter" in services, services.reset, counter.add):
     try:
         use()
-    except RegistryClosedError:
+    except (RegistryClosedError, ServiceDiedError):
         continue
     raise AssertionError(use)
 assert not ray.is_initialized()
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
+    address = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-W", "ignore", "-c", script, address, services.namespace]
+    subprocess.run(command, check=True, timeout=60)
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -206,15 +224,18 @@ def test_memory_that_is_meant_for_the_class_is_not_swallowed(services: ServiceBa
 
 
 _DRIVER = """
-import sys
+import sys, threading
 from services_core import get_services
-from services_core.testing.samples import Counter, Server
+from services_core.testing.samples import Counter, Gated, Server, wait_for_file
 
 config = {"address": sys.argv[1], "namespace": "theirs", "log_to_driver": False}
 services = get_services("ray", sys.argv[2], ray_init_config=config)
 answer = services["ours"].add()
 services.register("theirs", Counter, num_cpus=0)
 services.register("server", Server().start())
+half = ("half", Gated, sys.argv[3] + "/never", sys.argv[3] + "/entered")
+threading.Thread(target=services.register, args=half, daemon=True).start()
+wait_for_file(half[3])
 import ray
 print([answer], ray.get_runtime_context().namespace, flush=True)
 sys.stdin.read()

@@ -12,7 +12,14 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from services_core import BlockingCallError, CallOptions, Connection, MethodKind, ServiceKey
+from services_core import (
+    BlockingCallError,
+    CallOptions,
+    Connection,
+    MethodKind,
+    ServiceDiedError,
+    ServiceKey,
+)
 from services_core.serving import in_event_loop
 from services_ray import completions, states, streams
 from services_ray.forks import ForkCheck, check_fork
@@ -56,6 +63,8 @@ class RayConnection(Connection):
     ) -> Any:
         """A `ray.ObjectRef`; for a generator method, an `ObjectRefGenerator`."""
         check_fork(self.key.name)
+        if not ray.is_initialized():  # it would start another one
+            raise ServiceDiedError(self.key.name, "Ray was shut down in this process")
         bound = self._bound.get(method)
         if bound is None:
             bound = self._bound[method] = getattr(self._actor, method)
@@ -88,8 +97,9 @@ class RayConnection(Connection):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Iterator[Any]:
         """Start the generator over there, and get its items as they come."""
-        references = self._started(method, args, kwargs, options)
-        return self._items(references, method, options)
+        items = self._items(self._started(method, args, kwargs, options), method, options)
+        next(items)  # enter it, so that it notices when it is dropped unread
+        return items
 
     async def astream(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -107,8 +117,9 @@ class RayConnection(Connection):
                     translated = self._translated(error, method, options)
                     raise translated from translated.__cause__
                 yield item
-        finally:
+        except BaseException:  # GeneratorExit most of all: the reader has gone
             streams.end(references)
+            raise
 
     def when_done(self, reference: Any, done: Callable[[BaseException | None], None]) -> None:
         """Call `done` when a call has ended, without fetching its result."""
@@ -136,6 +147,7 @@ class RayConnection(Connection):
 
     def _items(self, references: Any, method: str, options: CallOptions) -> Iterator[Any]:
         try:
+            yield None
             while True:
                 try:
                     ready, _ = ray.wait([references], timeout=options.timeout)
@@ -148,8 +160,9 @@ class RayConnection(Connection):
                     translated = self._translated(error, method, options)
                     raise translated from translated.__cause__
                 yield item
-        finally:
+        except BaseException:  # GeneratorExit most of all: the reader has gone
             streams.end(references)
+            raise
 
     def _pass_on(
         self,

@@ -10,6 +10,8 @@ another call, nor be left in time when somebody shuts Ray down.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -69,10 +71,10 @@ class _Thread:
         """Tell of the calls that have ended; in a frame of its own, which keeps no reference."""
         with self._changed:
             waiting = list(self._outstanding)
-        try:
-            ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
-        except (RayError, ValueError):  # Ray was shut down: nothing of it will come any more
-            ready = waiting
+        ready = waiting  # if Ray was shut down: nothing of it will come any more
+        if ray.is_initialized():
+            with contextlib.suppress(RayError, ValueError):
+                ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
         for reference in ready:
             with self._changed:
                 ended = self._outstanding.pop(reference, None)
@@ -110,4 +112,16 @@ def _death_of(actor: ActorHandle[Any], name: str) -> ServiceDiedError | None:
 
 
 _thread = _Thread()
-atexit.register(_thread.end)
+
+
+def _forget_after_fork() -> None:
+    global _thread  # noqa: PLW0603 - the thread did not come along, and its lock may be held
+    _thread = _Thread()
+
+
+def _end_at_exit() -> None:
+    _thread.end()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+atexit.register(_end_at_exit)

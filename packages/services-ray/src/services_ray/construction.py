@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from services_core import Connection, ServiceSpec, ServiceStartError
 from services_core.construction import Construction
@@ -17,6 +17,7 @@ from services_core.options import chosen_options
 from services_ray import actors, records, states
 from services_ray.client import connect
 from services_ray.records import Record
+from services_ray.translation import without_colours
 
 
 class RayConstruction(Construction):
@@ -48,10 +49,11 @@ class RayConstruction(Construction):
             facts = ray.get(self._facts, timeout=left)
         except GetTimeoutError as error:
             raise ServiceStartError(self._spec.name, _why_so_long(self._spec)) from error
-        except RayError as error:
-            raise ServiceStartError(
-                self._spec.name, "its constructor raised, or its process ended", str(error)
-            ) from error
+        except RayActorError as error:
+            reason = "its constructor raised, or its process ended"
+            raise ServiceStartError(self._spec.name, reason, without_colours(str(error))) from error
+        except RayError as error:  # no such node, no such environment
+            raise ServiceStartError(self._spec.name, f"Ray can't start it: {error}") from error
         pid, node, started_at = facts
         self._record = replace(self._record, pid=pid, node=node, started_at=started_at)
 

@@ -34,11 +34,12 @@ from services_core import (
 from services_core.construction import Construction
 from services_core.names import split_replica
 from services_core.options import chosen_options
-from services_core.services import ServiceState, class_name
+from services_core.services import class_name
 from services_core.waiting import looks
 from services_ray import actors, records, states
 from services_ray.client import RayConnection, connect
 from services_ray.construction import RayConstruction
+from services_ray.description import describe
 from services_ray.forks import check_fork
 from services_ray.options import native_options
 from services_ray.records import Record
@@ -193,30 +194,7 @@ class RayService(ServiceBase):
         found = self._find(name)
         if found is None or found.record is None:
             return None
-        actor, record = found.actor, found.record
-        pid, node, started_at, restarts = record.pid, record.node, record.started_at, None
-        facts = states.actor_facts(actor)
-        restarting = False
-        if facts is not None:
-            restarts = facts.restarts
-            restarting = record.is_published and facts.state == "RESTARTING"
-            if facts.restarts:
-                pid, node, started_at = facts.pid, states.host_of(facts.node_id), facts.changed_at
-        state: ServiceState = (
-            "restarting" if restarting else "running" if record.is_published else "starting"
-        )
-        return ServiceInfo(
-            name=name,
-            namespace=self.namespace,
-            backend=self.backend,
-            class_name=record.class_name,
-            state=state,
-            pid=pid,
-            node=node,
-            started_at=started_at,
-            restarts=restarts,
-            options=record.options,
-        )
+        return describe(found.record, found.actor)
 
     # -- ending ----------------------------------------------------------------------------------
 

@@ -54,6 +54,11 @@ def translate(
     return error
 
 
+def without_colours(text: str) -> str:
+    """A text of Ray's without the escape sequences of a terminal."""
+    return _COLOURS.sub("", text)
+
+
 def _comes_back(actor: ActorHandle[Any], error: RayActorError) -> bool:
     """Whether a lost actor is back, or on its way back."""
     facts = states.actor_facts(actor)
@@ -64,14 +69,14 @@ def _comes_back(actor: ActorHandle[Any], error: RayActorError) -> bool:
 
 def _own_type(error: RayTaskError) -> BaseException:
     # Its attribute traceback_str is gone in the class that Ray makes of it and of the cause's.
-    text = _COLOURS.sub("", str(error))
+    text = without_colours(str(error))
     cause = error.cause
     return _of_text(text) if type(cause) is RayError else with_remote_traceback(cause, text)
 
 
 def _of_text(text: str) -> RemoteError:
     """What is left of an exception that can't be pickled, or not be rebuilt: its traceback."""
-    plain = _COLOURS.sub("", text)
+    plain = without_colours(text)
     type_name, _, message = plain.rstrip().rpartition("\n")[2].partition(": ")
     return RemoteError(type_name, message, plain)
 
