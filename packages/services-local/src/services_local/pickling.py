@@ -7,8 +7,6 @@ import pickle
 import sys
 from typing import Any, ClassVar
 
-import cloudpickle  # type: ignore[import-untyped]  # it ships no types
-
 
 class Apart:
     """Takes the large buffers of a value out of its pickle (PEP 574).
@@ -54,6 +52,9 @@ def dumps(value: Any, apart: Apart | None = None) -> bytes:
         # main script's name in a process that it has spawned is __mp_main__.
         if b"main__" not in data or (b"__main__" not in data and b"__mp_main__" not in data):
             return data
+    # Only here: most callers and services never need it, and importing it takes time.
+    import cloudpickle  # type: ignore[import-untyped]  # it ships no types
+
     if apart is not None:
         apart.buffers.clear()
     if "__mp_main__" in sys.modules:

@@ -26,6 +26,8 @@ from services_core import MethodKind, ServiceKey
 from services_local import documents, forks
 from services_local.runtime import RuntimeDirectory, ServicePaths
 
+BACKEND = "local"
+
 # Where somebody has removed the whole directory there is nothing to see.
 _NOTHING = contextlib.suppress(FileNotFoundError)
 
@@ -63,7 +65,7 @@ class Record:
     @property
     def key(self) -> ServiceKey:
         """Identity of the service."""
-        return ServiceKey("local", self.namespace, self.name, self.incarnation, self.replicas)
+        return ServiceKey(BACKEND, self.namespace, self.name, self.incarnation, self.replicas)
 
     @property
     def is_restarting(self) -> bool:

@@ -51,7 +51,7 @@ class LocalService(ServiceBase):
         4
     """
 
-    backend: ClassVar[str] = "local"
+    backend: ClassVar[str] = records.BACKEND
 
     def __init__(self, namespace: str = "services", *, runtime_dir: str | None = None) -> None:
         self._runtime = RuntimeDirectory.open(runtime_dir)

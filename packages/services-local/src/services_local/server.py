@@ -21,7 +21,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from services_core import ServiceSpec
@@ -32,8 +31,7 @@ from services_local import lease
 from services_local.door import Door
 from services_local.launch import Order, read_order, take_descriptors
 from services_local.life import Calls, Life
-from services_local.records import Record, Reservation
-from services_local.registry import LocalService, end_abandoned
+from services_local.records import BACKEND, Record, Reservation
 from services_local.runtime import RuntimeDirectory
 from services_local.serial import MainThreadCalls
 from services_local.starter import Starter
@@ -57,7 +55,7 @@ def main() -> None:
     runtime = RuntimeDirectory(Path(order.root))
     try:
         spec: ServiceSpec = pickle.loads(order.spec)  # noqa: S301 - as above
-        host = ServiceHost(spec, spec.key(LocalService.backend, order.namespace))
+        host = ServiceHost(spec, spec.key(BACKEND, order.namespace))
         calls = _calls_of(host, spec)
         life = Life(spec.name, calls, spec.options.close_timeout)
         path = runtime.service(order.namespace, spec.name).socket(spec.incarnation)
@@ -79,7 +77,7 @@ def main() -> None:
     if not starter.ready():
         life.end_soon()
     elif life.publish(service.paths.record, service.record):
-        starter.published(life.end_soon, service.what_if_starter_goes())
+        starter.published(life.end_soon, service.live_on())
     calls.run()
     life.wait()
     # What Python does at exit may hang on the service's threads; this one ends it then.
@@ -131,26 +129,34 @@ class _Service:
             options=chosen_options(spec.options),
         )
 
-    def what_if_starter_goes(self) -> Callable[[], None] | None:
-        """What to do when the process that started this one has ended."""
+    def live_on(self) -> Callable[[], None] | None:
+        """See to it that the service ends when it should.
+
+        Returns:
+            What to do when the process that started this one has ended.
+        """
         if self.record.bound:
             return self._life.end_soon
         if self.record.supervisor is not None:
-            return self._go_on_alone
+            return self._live_on_alone
         self._follow_lease()
         return None
 
-    def _go_on_alone(self) -> None:
+    def _live_on_alone(self) -> None:
+        """The supervisor was killed: nobody would start this again, or end the namespace."""
         self._life.note(supervisor=None)
         self._follow_lease()
 
     def _follow_lease(self) -> None:
-        record, runtime = self.record, self._runtime
-        if not record.detached:
-            end = partial(
-                end_abandoned, str(runtime.root), record.namespace, record.name, self._life.end
-            )
-            lease.watch(runtime.lease(record.namespace), end)
+        if not self.record.detached:
+            lease.watch(self._runtime.lease(self.record.namespace), self._end_namespace)
+
+    def _end_namespace(self) -> None:
+        # Only here: it imports all that a registry does.
+        from services_local.registry import end_abandoned
+
+        record = self.record
+        end_abandoned(str(self._runtime.root), record.namespace, record.name, self._life.end)
 
 
 def _leave_anyway() -> None:
