@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from services_core.testing.observing import eventually
 from services_core.testing.samples import Counter
 
 Running = Callable[[], list[int]]
+StartPython = Callable[[str], subprocess.Popen[str]]
 
 _OPENER = """
 import sys
@@ -192,3 +194,38 @@ with get_services(backend="local", namespace="job") as services:
     print(counter.add())
 """
     assert launcher.launch(source) == "1\n"
+
+
+def test_an_owners_client_stays_as_long_as_its_process_and_no_longer(
+    running_services: Running, start_python: StartPython, runtime_dir: Path
+) -> None:
+    owner = start_python("""
+import sys
+from services_core import get_services
+from services_core.testing.samples import Server
+services = get_services(backend="local", namespace="lease")
+services.register("server", Server().start())
+services.close()
+print("ready", flush=True)
+sys.stdin.readline()
+""")
+    time.sleep(1.0)  # five times the linger, in which nobody has the namespace open
+    with get_services(backend="local", namespace="lease") as services:
+        assert services.list() == ["server"]
+        services.close()
+    owner.kill()
+    owner.wait()
+    assert eventually(lambda: not running_services())
+    assert eventually(lambda: {p.name for p in runtime_dir.iterdir()} <= {"key", "mutex"})
+
+
+def test_a_service_that_ends_while_nobody_has_it_open_leaves_nothing(
+    openers: list[subprocess.Popen[str]], running_services: Running, runtime_dir: Path
+) -> None:
+    process = start_opener(openers, '{"lifetime": "detached"}')
+    process.kill()
+    process.wait()
+    (service,) = running_services()
+    os.kill(service, signal.SIGTERM)
+    assert eventually(lambda: {p.name for p in runtime_dir.iterdir()} <= {"key", "mutex"})
+    assert eventually(lambda: not running_services())

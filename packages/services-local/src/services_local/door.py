@@ -121,7 +121,11 @@ class Door:
             self._turn_away(stranger)
         else:
             self._leave(stranger)
-            self._admit(stranger, purpose)
+            try:
+                self._admit(stranger, purpose)
+            except RuntimeError as error:  # no thread can be started for it
+                _log.warning("a caller was turned away: %r", error)
+                close(stranger)
 
     def _turn_away(self, stranger: socket.socket) -> None:
         self._leave(stranger)

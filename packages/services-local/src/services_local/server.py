@@ -27,7 +27,7 @@ from services_core import ServiceSpec
 from services_core.hosting import ServiceHost
 from services_core.options import chosen_options
 from services_core.services import class_name
-from services_local import lease
+from services_local import lease, records
 from services_local.door import Door
 from services_local.launch import Order, read_order, take_descriptors
 from services_local.life import Calls, Life
@@ -80,6 +80,7 @@ def main() -> None:
         starter.published(life.end_soon, service.live_on())
     calls.run()
     life.wait()
+    service.clean_up()
     # What Python does at exit may hang on the service's threads; this one ends it then.
     threading.Thread(target=_leave_anyway, daemon=True).start()
 
@@ -141,6 +142,13 @@ class _Service:
             return self._live_on_alone
         self._follow_lease()
         return None
+
+    def clean_up(self) -> None:
+        """Remove what nobody else will, if nobody ended this: the last one here has to."""
+        record = self.record
+        with lease.abandoned(self._runtime.lease(record.namespace)) as nobody:
+            if nobody:
+                records.remove_namespace(self._runtime, record.namespace, besides=record.name)
 
     def _live_on_alone(self) -> None:
         """The supervisor was killed: nobody would start this again, or end the namespace."""
