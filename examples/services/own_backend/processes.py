@@ -51,7 +51,8 @@ main()
 # How much of what a dead process has printed goes into the error, in bytes from its end.
 _LOG_TAIL = 2000
 
-# A service that was told to end may take its close_timeout, and this many seconds to exit.
+# A service that was told to end may take its close_timeout twice, for the call that runs and then
+# for its close(), and this many seconds to exit.
 _EXIT_SECONDS = 3.0
 
 
@@ -158,7 +159,7 @@ def end(directory: Directory, record: Record) -> None:
     """
     patience = _EXIT_SECONDS
     try:
-        SqliteConnection(directory, record).stop(record.close_timeout + _EXIT_SECONDS)
+        SqliteConnection(directory, record).stop(2 * record.close_timeout + _EXIT_SECONDS)
     except ServiceDiedError:
         patience = 0.0  # it doesn't listen: it is being constructed, or is dead
     except Exception as error:  # noqa: BLE001 - close() may raise anything; it ends all the same

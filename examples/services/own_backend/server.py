@@ -119,7 +119,7 @@ def main() -> None:
         registrar.send(None)
     servers[0].ended.wait()
     # What Python does at exit may hang on the threads of the service.
-    leaving = threading.Timer(record.close_timeout + _EXIT_SECONDS, os._exit, (0,))
+    leaving = threading.Timer(2 * record.close_timeout + _EXIT_SECONDS, os._exit, (0,))
     leaving.daemon = True
     leaving.start()
     servers[0].close()  # unless a caller had it closed

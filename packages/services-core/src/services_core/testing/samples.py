@@ -197,6 +197,29 @@ class Faulty:
         raise BrokenError(7)
 
 
+class Careful:
+    """Knows whether `close()` came while a method ran.
+
+    Args:
+        mark: A file in which `close()` says so.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self._state = "idle"
+
+    def work(self, entered: str, gate: str) -> None:
+        """Make a file, and return when another is there."""
+        self._state = "busy"
+        Path(entered).touch()
+        wait_for_file(gate)
+        self._state = "idle"
+
+    def close(self) -> None:
+        """Leave a mark."""
+        Path(self._mark).write_text(self._state)
+
+
 class Caller:
     """A service that calls services."""
 

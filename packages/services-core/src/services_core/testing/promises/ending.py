@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from services_core.registry import ServiceBase
 from services_core.testing.capabilities import Capability
 from services_core.testing.observing import eventually, is_running
 from services_core.testing.promises.basis import OpenRegistry, Promises, needs
-from services_core.testing.samples import Counter, Faulty, Stubborn
+from services_core.testing.samples import Careful, Counter, Faulty, Stubborn, wait_for_file
 
 
 class Ending(Promises):
@@ -62,6 +63,23 @@ class Ending(Promises):
         services.unregister("stubborn")
         assert eventually(lambda: not is_running(pid))
         assert services.list() == []
+
+    def test_it_is_closed_after_the_call_that_runs(
+        self, services: ServiceBase, tmp_path: Path
+    ) -> None:
+        mark, entered, gate = (tmp_path / name for name in ("mark", "entered", "gate"))
+        careful = services.register("careful", Careful, str(mark), close_timeout=30.0)
+        working = careful.work.submit(str(entered), str(gate))
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                wait_for_file(str(entered))
+                ending = pool.submit(services.unregister, "careful")
+                eventually(mark.exists, 0.2)  # it would be there by now if it didn't wait
+            finally:
+                gate.touch()
+            ending.result(30)
+        assert mark.read_text() == "idle"
+        assert isinstance(working.exception(30), ServiceDiedError | None)
 
     def test_a_close_that_raises_doesnt_keep_a_service_from_ending(
         self, services: ServiceBase
