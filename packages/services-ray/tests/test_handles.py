@@ -82,7 +82,7 @@ def test_an_async_actor_calls_through_aio(services: ServiceBase) -> None:
     ray.kill(user)
 
 
-def test_a_class_that_is_written_in_c_is_a_service_like_any_other(services: ServiceBase) -> None:
+def test_what_ray_cant_take_by_itself_is_a_service_like_any_other(services: ServiceBase) -> None:
     numbers = services.register("numbers", list, [3, 1], num_cpus=0)
     numbers.append(2)
     numbers.sort()
@@ -90,6 +90,8 @@ def test_a_class_that_is_written_in_c_is_a_service_like_any_other(services: Serv
     assert services.describe("numbers").class_name == "builtins.list"
     table = services.register("table", _Table, a=1, num_cpus=0)
     assert (table.get("a"), table.size()) == (1, 1)
+    assert list(table.twice()) == ["a", "a"]
+    assert list(table.three()) == list(table.four()) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -269,6 +271,18 @@ _ENDS_GENERATORS = tuple(map(int, ray.__version__.split(".")[:2])) >= (2, 57)
 class _Table(dict[str, int]):
     def size(self) -> int:
         return len(self)
+
+    def twice(self) -> Iterator[str]:
+        yield from self
+        yield from self.keys()
+
+    @staticmethod
+    def three() -> Iterator[int]:
+        yield from range(3)
+
+    @classmethod
+    def four(cls) -> Iterator[int]:
+        yield from cls.three()
 
 
 class _Source:
