@@ -64,7 +64,8 @@ class InlineService(ServiceBase):
 
     `num_cpus`, `num_gpus` and `memory` are only compared with what the machine has. The constructor
     runs in the caller's thread, so `start_timeout` can't end it. `max_restarts` and `lifetime` mean
-    nothing here: a service lives as long as its process.
+    nothing here: a service lives as long as its process. In a forked child the registry is empty,
+    and a handle of the parent's raises `HandleForkedError`.
 
     Example:
         >>> from services_core import get_services

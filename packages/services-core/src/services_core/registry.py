@@ -135,18 +135,29 @@ class ServiceBase(Groups):
     def get_or_register(self, name: str, cls: type, /, *args: Any, **kwargs: Any) -> Handle:
         """The service of that name, registered first if there is none.
 
-        Of callers that race, one registers and all get its service.
+        Of callers that race, one registers and all get its service. If that one fails, another of
+        them registers.
+
+        Args:
+            name: Its name.
+            cls: Class of the service, used only if there is none.
+            *args: Positional arguments of the constructor.
+            **kwargs: Options, and keyword arguments of the constructor.
+
+        Returns:
+            Its handle; of an owner, its client.
 
         Raises:
             ServiceStartError: This caller was the one, and the service didn't come up.
             ServiceTimeoutError: Another caller registers it, and takes longer than `start_timeout`.
         """
         self._check_open()
+        check_name("service name", name)
         _check_class(cls)
         options, arguments = split_options(cls, kwargs, self.native_options)
         give_up = time.monotonic() + options.start_timeout
         while True:
-            connection = self._find_group(check_name("service name", name))
+            connection = self._find_group(name)
             if connection is not None:
                 found: Handle = self._as_user_sees(connection)
                 return found
@@ -171,9 +182,10 @@ class ServiceBase(Groups):
     def _publish(self, name: str, owner: ServiceOwner) -> Any:
         if not is_alive(owner):
             raise ServiceStartError(name, f"{type(owner).__name__} isn't alive: start() it first")
+        check_name("service name", name)
         client = owner.client()
         spec = ServiceSpec(
-            name=check_name("service name", name),
+            name=name,
             cls=PublishedClient,
             args=(self._client_content(client),),
             options=ServiceOptions(num_cpus=0),

@@ -39,9 +39,7 @@ class Counter:
 
     def upto(self, end: int) -> Iterator[int]:
         """Yield the numbers below `end`."""
-        # Not `yield from range(end)`: Ray sends into the generator, and a range takes nothing.
-        for number in range(end):  # noqa: UP028
-            yield number
+        yield from range(end)
 
     def close(self) -> None:
         """Leave a mark that the service was closed and not just killed."""
@@ -288,9 +286,7 @@ class Member:
 
     def numbers(self, end: int) -> Iterator[int]:
         """Yield the numbers below `end`."""
-        # Not `yield from range(end)`: Ray sends into the generator, and a range takes nothing.
-        for number in range(end):  # noqa: UP028
-            yield number
+        yield from range(end)
 
     def close(self) -> None:
         """Leave a mark that the replica was closed."""
