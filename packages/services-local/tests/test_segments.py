@@ -19,6 +19,7 @@ import pytest
 from services_core import Handle, ServiceBase, ServiceTimeoutError
 from services_core.testing.observing import eventually
 from services_local import segments, wire
+from services_local.reading import Reader
 from services_local.segments import Exchange
 
 Array = npt.NDArray[np.float64]
@@ -258,7 +259,7 @@ def test_what_may_not_go_along_goes_through_the_socket() -> None:
                 rest = wire.write(crowded, rest)
 
         threading.Thread(target=write, daemon=True).start()
-        reader = wire.Reader(theirs, Exchange())
+        reader = Reader(theirs, Exchange())
         while (received := reader.read()) is None:
             pass
         assert np.array_equal(received.take_content(), array)

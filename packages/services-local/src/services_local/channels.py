@@ -10,8 +10,9 @@ from typing import Any
 
 from services_local import forks, handshake, wire
 from services_local.handshake import Purpose
+from services_local.reading import Frame, Reader
 from services_local.segments import Exchange
-from services_local.wire import Encoded, Frame, Reader
+from services_local.wire import Encoded
 
 # Between two tries to connect to a service that has too many callers waiting (seconds).
 _TRY_SECONDS = 0.005

@@ -69,6 +69,7 @@ class Life:
         self._record: Path | None = None
         self._problem: BaseException | None = None
         self._busy = 0
+        self._asked = False
         self._over = threading.Condition()
 
     def admit(self, caller: socket.socket, purpose: Purpose) -> None:
@@ -130,6 +131,11 @@ class Life:
         with self._over:
             self._over.wait_for(lambda: self._ended and not self._busy)
 
+    @property
+    def asked(self) -> bool:
+        """Whether a caller has ended the service, who then removes its files."""
+        return self._asked
+
     def _announce(self) -> None:
         """Have nobody start it again, nor tell callers that it will be back."""
         with self._noting:
@@ -144,6 +150,7 @@ class Life:
             pass
 
     def _stop(self, caller: socket.socket) -> None:
+        self._asked = True
         with self.end() as problem, contextlib.suppress(OSError):
             if problem is None:
                 answer = wire.encode(0, wire.RESULT, None, Exchange())

@@ -12,7 +12,7 @@ from services_core import ServiceDiedError
 from services_core.remote_errors import unpack_error
 from services_local import wire
 from services_local.channels import Channel
-from services_local.wire import Frame
+from services_local.reading import Frame
 
 Death = Callable[[Channel, BaseException], ServiceDiedError]
 """Makes the error of a call whose service died, from the socket and what it said."""

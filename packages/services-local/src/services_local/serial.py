@@ -27,11 +27,12 @@ from typing import Any
 from services_core import serving
 from services_core.hosting import ServiceHost, exit_refused
 from services_core.remote_errors import pack_error
-from services_local import door, forks, wire
+from services_local import forks, wire
+from services_local.callers import SerialCaller, close_generator
 from services_local.life import check_method
 from services_local.pickling import dumps
-from services_local.segments import Exchange
-from services_local.wire import Encoded, Frame, Outgoing, Reader
+from services_local.reading import Frame
+from services_local.wire import Encoded, Outgoing
 
 _log = logging.getLogger("services_local")
 
@@ -39,34 +40,6 @@ _log = logging.getLogger("services_local")
 _LAST_WORDS = 1.0
 
 _END = object()
-
-
-class _Caller:
-    """Somebody who has been let in."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.number = connection.fileno()
-        self.exchange = Exchange()
-        self.reader = Reader(connection, self.exchange)
-        # The request and the generator of a stream that is under way.
-        self.stream: tuple[int, Iterator[Any]] | None = None
-        # An answer that it hasn't read yet; until then it has no turn.
-        self.outbox: Outgoing | None = None
-        # Whether nothing is read of it, because there is something to do for it first.
-        self.busy = False
-        self.gone = False
-
-    def close(self) -> None:
-        """Close its socket, and let go of what was under way."""
-        self.gone = True
-        door.close(self.connection)
-        self.reader.close()
-        if self.outbox is not None:
-            self.outbox.cancel()
-        self.exchange.close()
-        if self.stream is not None:
-            _close_generator(self.stream[1])
 
 
 class MainThreadCalls:
@@ -79,8 +52,8 @@ class MainThreadCalls:
     def __init__(self, host: ServiceHost) -> None:
         self._host = host
         self._pid = os.getpid()
-        self._callers: dict[int, _Caller] = {}
-        self._turns: deque[_Caller] = deque()
+        self._callers: dict[int, SerialCaller] = {}
+        self._turns: deque[SerialCaller] = deque()
         self._arrived: deque[socket.socket] = deque()
         with forks.no_fork():
             self._wake_up, self._bell = socket.socketpair()
@@ -157,11 +130,11 @@ class MainThreadCalls:
     def _welcome(self) -> None:
         self._wake_up.recv(4096)
         while self._arrived:
-            caller = _Caller(self._arrived.popleft())
+            caller = SerialCaller(self._arrived.popleft())
             self._callers[caller.number] = caller
             self._poller.register(caller.number, select.POLLIN)
 
-    def _read(self, caller: _Caller) -> None:
+    def _read(self, caller: SerialCaller) -> None:
         try:
             frame = caller.reader.read()
         except BlockingIOError:
@@ -172,13 +145,13 @@ class MainThreadCalls:
         if frame is not None:
             self._answer(caller, frame)
 
-    def _look_after(self, caller: _Caller, event: int) -> None:
+    def _look_after(self, caller: SerialCaller, event: int) -> None:
         if caller.outbox is not None:
             self._send(caller, caller.outbox)
         elif event & select.POLLHUP:  # it doesn't want the rest of its stream
             self._drop(caller)
 
-    def _take_turn(self, caller: _Caller) -> None:
+    def _take_turn(self, caller: SerialCaller) -> None:
         if caller.gone or caller.outbox is not None:
             return
         if caller.stream is not None:
@@ -193,7 +166,7 @@ class MainThreadCalls:
         if frame is not None:
             self._answer(caller, frame)
 
-    def _answer(self, caller: _Caller, frame: Frame) -> None:
+    def _answer(self, caller: SerialCaller, frame: Frame) -> None:
         request = frame.request
         try:
             method, args, kwargs = frame.take_content()
@@ -211,7 +184,7 @@ class MainThreadCalls:
             else:
                 self._reply(caller, request, wire.RESULT, result)
 
-    def _begin(self, caller: _Caller, request: int, items: Any) -> None:
+    def _begin(self, caller: SerialCaller, request: int, items: Any) -> None:
         try:
             # A decorator may have made a list of what the generator yields.
             caller.stream = request, items if hasattr(items, "__next__") else iter(items)
@@ -220,7 +193,7 @@ class MainThreadCalls:
         else:
             self._go_on(caller)
 
-    def _advance(self, caller: _Caller, request: int, items: Iterator[Any]) -> None:
+    def _advance(self, caller: SerialCaller, request: int, items: Iterator[Any]) -> None:
         try:
             item = next(items, _END)
             if item is not _END:
@@ -235,18 +208,16 @@ class MainThreadCalls:
         else:
             failure = None
         caller.stream = None
-        _close_generator(items)
+        close_generator(items)
         if failure is None:
             self._reply(caller, request, wire.END, None)
         else:
             self._fail(caller, request, failure)
 
-    def _fail(self, caller: _Caller, request: int, error: BaseException) -> None:
+    def _fail(self, caller: SerialCaller, request: int, error: BaseException) -> None:
         self._reply(caller, request, wire.ERROR, pack_error(error, dumps))
 
-    def _reply(self, caller: _Caller, request: int, kind: int, content: Any) -> None:
-        if os.getpid() != self._pid:
-            _leave_child(self._host.name)
+    def _reply(self, caller: SerialCaller, request: int, kind: int, content: Any) -> None:
         try:
             frame = wire.encode(request, kind, content, caller.exchange)
         except Exception as error:  # noqa: BLE001 - a result may refuse to be pickled in any way
@@ -254,7 +225,9 @@ class MainThreadCalls:
             frame = wire.encode(request, wire.ERROR, packed, caller.exchange)
         self._send(caller, frame)
 
-    def _send(self, caller: _Caller, frame: Encoded) -> None:
+    def _send(self, caller: SerialCaller, frame: Encoded) -> None:
+        if os.getpid() != self._pid:
+            _leave_child(self._host.name)
         try:
             rest = wire.write(caller.connection, frame)
         except BlockingIOError:
@@ -268,7 +241,7 @@ class MainThreadCalls:
             caller.outbox = rest
         self._go_on(caller)
 
-    def _go_on(self, caller: _Caller) -> None:
+    def _go_on(self, caller: SerialCaller) -> None:
         """Have a caller queue for its next turn, if there is something to do for it."""
         if caller.outbox is not None:
             caller.busy = True
@@ -278,7 +251,7 @@ class MainThreadCalls:
         else:
             caller.busy = False
 
-    def _drop(self, caller: _Caller) -> None:
+    def _drop(self, caller: SerialCaller) -> None:
         self._poller.unregister(caller.number)
         del self._callers[caller.number]
         caller.close()
@@ -302,15 +275,6 @@ def _close(service: Any) -> BaseException | None:
         except BaseException as error:  # noqa: BLE001 - reported to whoever ends the service
             return error
     return None
-
-
-def _close_generator(items: Iterator[Any]) -> None:
-    closer = getattr(items, "close", None)
-    if callable(closer):
-        try:
-            closer()
-        except BaseException as error:  # noqa: BLE001 - nobody is left who could be told
-            _log.warning("a generator that was not read to its end failed: %r", error)
 
 
 def _leave_child(name: str) -> None:

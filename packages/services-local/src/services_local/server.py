@@ -80,7 +80,8 @@ def main() -> None:
         starter.published(life.end_soon, service.live_on())
     calls.run()
     life.wait()
-    service.clean_up()
+    if not life.asked:
+        service.clean_up()
     # What Python does at exit may hang on the service's threads; this one ends it then.
     threading.Thread(target=_leave_anyway, daemon=True).start()
 
@@ -144,7 +145,7 @@ class _Service:
         return None
 
     def clean_up(self) -> None:
-        """Remove what nobody else will, if nobody ended this: the last one here has to."""
+        """Remove the files of the namespace, if nobody is left who would."""
         record = self.record
         with lease.abandoned(self._runtime.lease(record.namespace)) as nobody:
             if nobody:

@@ -22,8 +22,8 @@ from services_local import door, wire
 from services_local.life import check_method
 from services_local.outbox import Outbox
 from services_local.pickling import dumps
+from services_local.reading import Frame, Reader
 from services_local.segments import Exchange
-from services_local.wire import Frame, Reader
 
 
 class ThreadedCalls:
