@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.cluster_utils import Cluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from services_core import ServiceBase, ServiceDiedError, get_services, native
+from services_core import (
+    ServiceBase,
+    ServiceDiedError,
+    ServiceExistsError,
+    get_services,
+    native,
+)
 from services_core.replicas import group_by_replica
 from services_core.testing.observing import eventually, is_running
+from services_core.testing.samples import Gated, wait_for_file
 
+_NAMESPACE = "clustered"
 _KEYS = [f"env-{number}" for number in range(60)]
 
 
@@ -42,6 +52,7 @@ class _Driver:
 
     cluster: Any
     services: ServiceBase
+    registrar: Any  # an actor lives as long as somebody holds it
 
 
 def start(bytecode: str) -> None:
@@ -60,7 +71,7 @@ def start(bytecode: str) -> None:
         cluster.add_node(**node)
     ray.init(address=cluster.address, log_to_driver=False)
     _Driver.cluster = cluster
-    _Driver.services = get_services("ray", namespace="clustered")
+    _Driver.services = get_services("ray", namespace=_NAMESPACE)
 
 
 def stop() -> list[Any]:
@@ -73,7 +84,11 @@ def stop() -> list[Any]:
 
 
 def spread() -> None:
-    """Replicas go to as many nodes as there are."""
+    """Replicas go to as many nodes as there are, whatever they ask for."""
+    for num_cpus in (0, 1):
+        others = _Driver.services.register("others", Member, replicas=3, num_cpus=num_cpus)
+        assert len({node for _, node in _places(others).values()}) == 3
+        _Driver.services.unregister("others")
     members = _Driver.services.register("members", Member, replicas=3)
     places = _places(members)
     assert len({node for _, node in places.values()}) == 3
@@ -86,8 +101,6 @@ def spread() -> None:
 
 def placed_by_the_user() -> None:
     """A scheduling strategy of the user's is left as it is."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     node = _Driver.cluster.worker_nodes.copy().pop().node_id
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
     pinned = _Driver.services.register(
@@ -166,6 +179,7 @@ def lose_a_node() -> None:
     here = ray.get_runtime_context().get_node_id()
     lost = next(node for _, node in before.values() if node != here)
     (node,) = [n for n in _Driver.cluster.worker_nodes if n.node_id == lost]
+    _begin_on(lost, here)
     doomed = next(key for key in _KEYS if before[key][1] == lost)
     waiting = members.wait.options(key=doomed).submit(os.getpid())
     _Driver.cluster.remove_node(node, allow_graceful=False)
@@ -177,8 +191,36 @@ def lose_a_node() -> None:
     assert moved == {key for key in _KEYS if before[key][1] == lost}
     assert {members.where() for _ in range(20)} == set(after.values())
     assert len(services.describe("members").replicas) == 2
-    services.unregister("members")
+    # What its workers have begun on other nodes is ended, too.
+    assert services.get_or_register("half", Member).where()[1] != lost
+    services.reset()
     assert services.list() == []
+
+
+class _Registrar:
+    """A worker whose registration never comes to an end."""
+
+    def begin(self, node: str, entered: str) -> None:
+        where = NodeAffinitySchedulingStrategy(node, soft=False)
+        services = get_services("ray", namespace=_NAMESPACE)
+        services.register(
+            "half", Gated, entered + ".never", entered, num_cpus=0, scheduling_strategy=where
+        )
+
+
+def _begin_on(node: str, elsewhere: str) -> None:
+    """Begin a registration in a worker of one node, whose service is constructed on another."""
+    remote: Any = ray.remote
+    where = NodeAffinitySchedulingStrategy(node, soft=False)
+    _Driver.registrar = remote(num_cpus=0, scheduling_strategy=where)(_Registrar).remote()
+    entered = str(Path(os.environ["PYTHONPYCACHEPREFIX"], "entered"))
+    _Driver.registrar.begin.remote(elsewhere, entered)
+    wait_for_file(entered)
+    try:
+        _Driver.services.register("half", Member)
+    except ServiceExistsError:
+        return
+    raise AssertionError("its name was free")
 
 
 def _places(members: Any) -> dict[int, tuple[int, str]]:

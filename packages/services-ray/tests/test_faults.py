@@ -21,6 +21,9 @@ from services_core import (
     ServiceBase,
     ServiceDiedError,
     ServiceExistsError,
+    ServiceOptions,
+    ServiceSpec,
+    ServiceStartError,
     get_services,
 )
 from services_core.testing.observing import eventually
@@ -176,6 +179,18 @@ def test_the_client_of_an_owner_is_gone_with_its_process(
     _kill(victim)
     assert eventually(lambda: "server" not in services)
     assert services.list() == []
+
+
+def test_a_service_that_is_ended_before_it_is_published_is_none(services: ServiceBase) -> None:
+    spec = ServiceSpec(name="counter", cls=Counter, options=ServiceOptions(num_cpus=0))
+    construction = services._start(spec)
+    construction.wait()
+    assert services.list() == []
+    services.reset()
+    with pytest.raises(ServiceStartError, match="meanwhile"):
+        construction.publish()
+    assert services.list() == []
+    assert _records("counter") == []
 
 
 def test_the_dead_leave_no_records(services: ServiceBase) -> None:
