@@ -26,6 +26,9 @@ class Channel:
         purpose: What it is for.
         give_up: When to stop waiting, by `time.monotonic()`; None waits while the service lives.
 
+    Attributes:
+        peer_pid: The process that this leads to, where the system tells.
+
     Raises:
         OSError: The service is gone.
         TimeoutError: It didn't let anybody in, in time.
@@ -41,6 +44,7 @@ class Channel:
         self._reader = Reader(self._socket, self._exchange)
         try:
             self._connect(str(path), give_up)
+            self.peer_pid = handshake.peer_pid(self._socket)
             handshake.introduce(self._socket, path, purpose)
         except BaseException:
             self.close()
@@ -101,10 +105,6 @@ class Channel:
         except OSError:
             return False
         return False
-
-    def peer_pid(self) -> int | None:
-        """The process that this leads to, where the system tells; also when it is gone."""
-        return handshake.peer_pid(self._socket)
 
     def hang_up(self) -> None:
         """End the waiting of whoever reads or writes."""

@@ -26,7 +26,7 @@ def death_of(
         channel: What the call was made on, if it got that far.
         error: What the socket said.
     """
-    restarting = _comes_back(key, path, None if channel is None else channel.peer_pid())
+    restarting = _comes_back(key, path, None if channel is None else channel.peer_pid)
     return ServiceDiedError(key.name, str(error or ""), restarting=restarting)
 
 

@@ -110,9 +110,10 @@ def watch(path: Path, end_namespace: Callable[[], None]) -> None:
     """
     linger = float(os.environ.get(LINGER_VARIABLE, _DEFAULT_LINGER))
 
-    def run() -> None:
+    first = _open(path)
+
+    def run(descriptor: int = first) -> None:
         while True:
-            descriptor = _open(path)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # as above
             os.close(descriptor)
@@ -120,6 +121,7 @@ def watch(path: Path, end_namespace: Callable[[], None]) -> None:
             with abandoned(path) as nobody:
                 if nobody:
                     end_namespace()
+            descriptor = _open(path)
 
     threading.Thread(target=run, name="lease-watch", daemon=True).start()
 

@@ -54,7 +54,7 @@ class Outbox:
             return frame
         except OSError as error:
             wire.cancel(frame)
-            self._error = error
+            self._error = error.with_traceback(None)  # which holds what was called, and with what
             return None
 
     def _drain(self) -> None:
