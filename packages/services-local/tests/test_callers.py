@@ -35,7 +35,7 @@ def test_one_that_stops_in_the_middle_of_a_frame(
     frame = slow.encode(0, wire.CALL, ("back", (LARGE,), {}))
     assert isinstance(frame, bytes)
     for start in range(0, len(frame), 20_001):
-        slow._socket.sendall(frame[start : start + 20_001])
+        slow.socket.sendall(frame[start : start + 20_001])
         assert echo.back(start)[0] == (start,)
     assert slow.receive().take_content()[0] == (LARGE,)
 

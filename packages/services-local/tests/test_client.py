@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import pickle
@@ -255,3 +256,39 @@ def test_a_lookup_sees_at_once_that_a_service_has_died(services: ServiceBase) ->
     again = services.register("counter", Counter)
     assert services["counter"] == again
     assert again != counter
+
+
+def test_submitting_to_a_busy_service_waits_for_nothing(
+    services: ServiceBase, tmp_path: Path
+) -> None:
+    """Far more calls than a socket takes: an event loop goes on meanwhile."""
+
+    class Busy:
+        def wait(self) -> None:
+            wait_for_file(str(tmp_path / "gate"))
+
+        def back(self, number: int) -> int:
+            return number
+
+    busy = services.register("busy", Busy)
+
+    async def call() -> list[int]:
+        waiting = asyncio.ensure_future(busy.wait.aio())
+        answers = [asyncio.ensure_future(busy.back.aio(number)) for number in range(3000)]
+        await asyncio.sleep(0)  # all are submitted now, and none was answered
+        assert not any(answer.done() for answer in answers)
+        (tmp_path / "gate").touch()
+        await waiting
+        return [await answer for answer in answers]
+
+    assert asyncio.run(call()) == list(range(3000))
+
+
+def test_a_process_that_cant_be_started_fails_the_registration(
+    services: ServiceBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", str(Path("/nowhere/python")))
+        with pytest.raises(ServiceStartError, match="nowhere"):
+            services.register("counter", Counter)
+    assert services.register("counter", Counter).add() == 1

@@ -107,7 +107,7 @@ def test_a_flood_of_callers_keeps_nobody_out(
     files = counter.open_files()
     flood = [open_channel(counter) for _ in range(200)]
     for channel in flood:
-        channel._socket.send(b"\0" * 5)
+        channel.socket.send(b"\0" * 5)
     assert counter.add() == 1
     assert counter.add.submit().result(30) == 2
     for channel in flood:
@@ -133,12 +133,12 @@ def test_nonsense_ends_its_own_connection(
     counter = services.register("counter", Counter, max_concurrency=concurrency)
     for frame in NONSENSE:
         hostile = open_channel(counter)
-        hostile._socket.sendall(frame)
-        assert is_turned_away(hostile._socket)
+        hostile.socket.sendall(frame)
+        assert is_turned_away(hostile.socket)
         assert counter.add(0) == 0
     channel = open_channel(counter)
     for _ in range(2):  # what can't be unpickled is a call that fails
-        channel._socket.sendall(HEADER.pack(1, wire.CALL, 0, 0, 5) + b"12345")
+        channel.socket.sendall(HEADER.pack(1, wire.CALL, 0, 0, 5) + b"12345")
         assert channel.receive().kind == wire.ERROR
 
 
@@ -147,7 +147,7 @@ def test_a_length_is_not_believed_before_the_bytes_have_come(
 ) -> None:
     channels = [open_channel(counter) for _ in range(20)]
     for channel in channels:
-        channel._socket.sendall(HEADER.pack(1, wire.CALL, 0, 0, 2**41) + b"x" * 1000)
+        channel.socket.sendall(HEADER.pack(1, wire.CALL, 0, 0, 2**41) + b"x" * 1000)
     assert counter.add() == 1
 
 
@@ -176,13 +176,13 @@ def test_descriptors_that_are_no_segments_are_closed(
         hostile = open_channel(counter)
         try:
             for _ in range(4):
-                socket.send_fds(hostile._socket, [data], descriptors)
+                socket.send_fds(hostile.socket, [data], descriptors)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has had enough
         finally:
             for descriptor in {*descriptors} - {sealed}:
                 os.close(descriptor)
-        assert is_turned_away(hostile._socket), what
+        assert is_turned_away(hostile.socket), what
         hostile.close()
         assert eventually(lambda: counter.open_files() == files), what
     os.close(sealed)

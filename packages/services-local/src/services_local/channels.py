@@ -27,6 +27,7 @@ class Channel:
         give_up: When to stop waiting, by `time.monotonic()`; None waits while the service lives.
 
     Attributes:
+        socket: The socket.
         peer_pid: The process that this leads to, where the system tells.
 
     Raises:
@@ -36,16 +37,16 @@ class Channel:
 
     def __init__(self, path: Path, purpose: Purpose, give_up: float | None = None) -> None:
         with forks.no_fork():
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             # In a forked child it would keep the service from seeing that this end was closed.
             forks.keep_private(self)
         self._timeout: float | None = None
         self._exchange = Exchange()
-        self._reader = Reader(self._socket, self._exchange)
+        self._reader = Reader(self.socket, self._exchange)
         try:
             self._connect(str(path), give_up)
-            self.peer_pid = handshake.peer_pid(self._socket)
-            handshake.introduce(self._socket, path, purpose)
+            self.peer_pid = handshake.peer_pid(self.socket)
+            handshake.introduce(self.socket, path, purpose)
         except BaseException:
             self.close()
             raise
@@ -70,7 +71,7 @@ class Channel:
             while rest is not None:
                 if give_up is not self._timeout:
                     self._allow(give_up)
-                rest = wire.write(self._socket, rest)
+                rest = wire.write(self.socket, rest)
         except BaseException:
             wire.cancel(frame)
             raise
@@ -99,7 +100,7 @@ class Channel:
             self._allow(None)
         try:
             # There is nothing to read but the end.
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
         except OSError:
@@ -109,12 +110,12 @@ class Channel:
     def hang_up(self) -> None:
         """End the waiting of whoever reads or writes."""
         with contextlib.suppress(OSError):  # the peer was faster
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the socket; a second call does nothing."""
         forks.forget(self)
-        self._socket.close()
+        self.socket.close()
         self._reader.close()
         self._exchange.close()
 
@@ -122,7 +123,7 @@ class Channel:
         while True:
             self._allow(give_up)
             try:
-                return self._socket.connect(path)
+                return self.socket.connect(path)
             except BlockingIOError:
                 time.sleep(_TRY_SECONDS)
 
@@ -134,5 +135,5 @@ class Channel:
             timeout = give_up - time.monotonic()
             if timeout <= 0:
                 raise TimeoutError
-        self._socket.settimeout(timeout)
+        self.socket.settimeout(timeout)
         self._timeout = timeout

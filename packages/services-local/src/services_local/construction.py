@@ -57,13 +57,16 @@ class LocalConstruction(Construction):
             path=sys.path,
             spec=dumps(spec),
         )
-        with write_order(runtime.namespace(namespace), pickle.dumps(order)) as file:
-            self._process = LaunchedProcess(
-                *_module_for(runtime, namespace, spec),
-                file.fileno(),
-                reservation.descriptor,
-                self._log,
-            )
+        try:
+            with write_order(runtime.namespace(namespace), pickle.dumps(order)) as file:
+                self._process = LaunchedProcess(
+                    *_module_for(runtime, namespace, spec),
+                    file.fileno(),
+                    reservation.descriptor,
+                    self._log,
+                )
+        except OSError as error:  # no process, no room or no descriptor left
+            raise ServiceStartError(spec.name, f"its process can't be started: {error}") from error
         # `reset` finds the process by this.
         reservation.note(name=spec.name, pid=self._process.pid)
 

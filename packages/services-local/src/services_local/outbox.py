@@ -1,7 +1,11 @@
-"""Answers to one caller from several threads, none of which waits for a caller to read."""
+"""Frames of several threads for one peer, none of which waits for that to read.
+
+On a service's side the answers to one caller, on a caller's the calls that it submits.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections import deque
@@ -14,13 +18,13 @@ class Outbox:
     """Writes frames in the order in which they come.
 
     Args:
-        connection: The caller's socket, a blocking one.
+        connection: The socket to the peer, a blocking one.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        # Not empty: a thread of its own writes the first, and waits for the caller to read.
+        # Not empty: a thread of its own writes the first, and waits for the peer to read.
         self._frames: deque[Encoded] = deque()
         self._empty = threading.Event()
         self._empty.set()
@@ -40,7 +44,7 @@ class Outbox:
         """Wait until all has been written.
 
         Raises:
-            OSError: The caller is gone.
+            OSError: The peer is gone.
         """
         self._empty.wait()
         if self._error is not None:
@@ -54,6 +58,8 @@ class Outbox:
             return frame
         except OSError as error:
             wire.cancel(frame)
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)  # who reads from it sees the end, too
             self._error = error.with_traceback(None)  # which holds what was called, and with what
             return None
 

@@ -12,6 +12,7 @@ from services_core import ServiceDiedError
 from services_core.remote_errors import unpack_error
 from services_local import wire
 from services_local.channels import Channel
+from services_local.outbox import Outbox
 from services_local.reading import Frame
 
 Death = Callable[[Channel, BaseException], ServiceDiedError]
@@ -29,11 +30,11 @@ class Pipeline:
 
     def __init__(self, channel: Channel, name: str, death: Death) -> None:
         self._channel = channel
+        self._outbox = Outbox(channel.socket)
         self._death = death
         # Each with what must not be collected while somebody waits for the answer.
         self._pending: dict[int, tuple[Future[Any], object]] = {}
         self._requests = itertools.count(1)
-        self._sending = threading.Lock()
         self._waiting = threading.Lock()
         self._cause: BaseException | None = None
         threading.Thread(target=self._read, name=f"service-{name}-replies", daemon=True).start()
@@ -44,7 +45,7 @@ class Pipeline:
         return self._cause is not None
 
     def submit(self, content: Any, keep: object) -> Future[Any]:
-        """Start a call.
+        """Start a call, and wait for nothing.
 
         Args:
             content: Method, arguments and keyword arguments.
@@ -62,10 +63,8 @@ class Pipeline:
                 raise self._death(self._channel, self._cause) from self._cause
             self._pending[request] = future, keep
         try:
-            with self._sending:
-                self._channel.write(frame)
-        except OSError as error:
-            self._end(error)
+            # A service that is busy reads later: an event loop, say, must not wait for that.
+            self._outbox.put(frame)
         except BaseException as error:
             # Interrupted in the middle of a frame: nothing that follows could be understood.
             self._end(error)
