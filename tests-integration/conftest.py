@@ -78,7 +78,20 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def started_backend(backend: str) -> Iterator[None]:
+def bytecode_is_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the Pythons that are started share what they compile, whatever the machine's setting.
+
+    Each actor starts one. Where PYTHONDONTWRITEBYTECODE is set, as in many images, half of that
+    time goes into compiling Ray anew.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        environment.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def started_backend(backend: str, bytecode_is_kept: None) -> Iterator[None]:
     """Ray, once for the whole run, where it is the backend."""
     if backend != "ray":
         yield

@@ -84,6 +84,30 @@ def test_calls_avoid_the_replicas_that_are_busy(services: InlineService) -> None
     assert [replica.outstanding for replica in router(slow)._replicas] == [0, 0, 0, 0]
 
 
+def test_a_handle_that_is_looked_up_each_time_knows_who_is_busy(services: InlineService) -> None:
+    gate = threading.Event()
+
+    class Slow:
+        def wait(self) -> None:
+            assert gate.wait(30)
+
+    services.register("slow", Slow, replicas=4, max_concurrency=16)
+    futures = [services["slow"].wait.submit() for _ in range(32)]
+    loads = [replica.outstanding for replica in router(services["slow"])._replicas]
+    gate.set()
+    for future in futures:
+        future.result(30)
+    assert sum(loads) == 32
+    assert max(loads) - min(loads) <= 6
+
+
+def test_a_lookup_leaves_out_what_has_died_meanwhile(services: InlineService) -> None:
+    members = services.register("members", Member, replicas=2)
+    end_replica(services, 1)
+    assert len({services["members"].who() for _ in range(20)}) == 1
+    assert len({members.who() for _ in range(20)}) == 1
+
+
 def test_every_way_of_calling_gives_its_place_back(services: InlineService) -> None:
     members = services.register("members", Member, replicas=2)
     with pytest.raises(TypeError):

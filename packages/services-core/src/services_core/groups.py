@@ -30,6 +30,9 @@ _ENDING_THREADS = 16
 class Groups(Primitives):
     """A backend's primitives, for services that may have several replicas."""
 
+    _routers: dict[str, ReplicatedConnection]
+    """Of each service with replicas the router that knows how busy they are."""
+
     def _start_group(self, spec: ServiceSpec) -> Connection:
         """Start all replicas of a service, side by side; if one fails, none is left."""
         if _replicas_of(spec.name, self._names(starting=True)):
@@ -47,7 +50,7 @@ class Groups(Primitives):
             if isinstance(error, ServiceExistsError) and error.name != spec.name:
                 raise ServiceExistsError(spec.name, self.namespace) from error
             raise
-        return _joined(spec.key(self.backend, self.namespace), connections[::-1])
+        return self._joined(spec.key(self.backend, self.namespace), connections[::-1])
 
     def _find_group(self, name: str) -> Connection | None:
         """A connection to the service of that name, with all its replicas that live."""
@@ -65,7 +68,17 @@ class Groups(Primitives):
         if not living:
             return None
         key = living[0].key._replace(name=name)
-        return _joined(key, [c for c in living if c.key.incarnation == key.incarnation])
+        return self._joined(key, [c for c in living if c.key.incarnation == key.incarnation])
+
+    def _joined(self, key: ServiceKey, connections: Sequence[Connection]) -> Connection:
+        if key.replicas == 1:
+            return connections[0]
+        router = self._routers.get(key.name)
+        if router is None or router.key != key:
+            router = self._routers[key.name] = ReplicatedConnection(key, connections)
+        else:
+            router.keep(connections)
+        return router
 
     def _is_taken(self, name: str) -> bool:
         """Whether nobody can register that name: it lives, or a replica of it is there."""
@@ -111,10 +124,6 @@ def at_once(act: Callable[[T], R], items: Sequence[T]) -> list[R]:
 def _replicas_of(service: str, names: Iterable[str]) -> list[str]:
     """Those of the names that replicas of a service have, the first one's apart."""
     return [name for name in names if name != service and split_replica(name)[0] == service]
-
-
-def _joined(key: ServiceKey, connections: Sequence[Connection]) -> Connection:
-    return connections[0] if key.replicas == 1 else ReplicatedConnection(key, connections)
 
 
 def _summary(name: str, replicas: list[ServiceInfo]) -> ServiceInfo:

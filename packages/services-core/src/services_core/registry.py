@@ -60,6 +60,7 @@ class ServiceBase(Groups):
         self._init_options = options
         self._closed = False
         self._watches: dict[str, OwnerWatch] = {}
+        self._routers = {}
 
     # -- registering -----------------------------------------------------------------------------
 

@@ -145,6 +145,13 @@ class ReplicatedConnection(Connection):
         for replica in self._replicas:
             replica.connection.refuse_blocking(method)
 
+    def keep(self, living: Sequence[Connection]) -> None:
+        """Leave out the replicas that are not among these, which are all that live."""
+        keys = {connection.key for connection in living}
+        with self._lock:
+            for replica in self._replicas:
+                replica.died |= replica.connection.key not in keys
+
     def replica_of(self, key: str) -> int:
         """Which replica (its index) calls with that key go to at the moment.
 
