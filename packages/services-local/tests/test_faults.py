@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -281,3 +282,54 @@ def test_a_service_that_is_stopped_for_good_is_killed(
     os.kill(counter.pid(), signal.SIGSTOP)
     services.unregister("counter")
     assert not running_services()
+
+
+def test_every_call_under_way_ends_when_its_service_is_killed(
+    services: ServiceBase, tmp_path: Path
+) -> None:
+    class Waiting:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def wait(self) -> None:
+            with (tmp_path / "waiting").open("a") as waiting:
+                waiting.write("x")
+            threading.Event().wait()
+
+        def stream(self) -> Iterator[int]:
+            yield 1
+            self.wait()
+
+    waiting = services.register("waiting", Waiting, max_concurrency=8)
+    pid = waiting.pid()
+    items = waiting.stream()
+    assert next(items) == 1
+
+    async def await_it() -> None:
+        await waiting.wait.aio()
+
+    async def iterate() -> list[int]:
+        return [item async for item in waiting.stream.aio()]
+
+    with ThreadPoolExecutor(8) as pool:
+        calls = [
+            pool.submit(waiting.wait),
+            pool.submit(waiting.wait.options(timeout=60)),
+            waiting.wait.submit(),
+            waiting.wait.remote(),
+            pool.submit(next, items),
+            pool.submit(asyncio.run, await_it()),
+            pool.submit(asyncio.run, iterate()),
+        ]
+        assert eventually(
+            lambda: (
+                (tmp_path / "waiting").exists()
+                and len((tmp_path / "waiting").read_text()) == len(calls)
+            )
+        )
+        os.kill(pid, signal.SIGKILL)
+        for call in calls:
+            with pytest.raises(ServiceDiedError) as caught:
+                call.result(30)
+            assert not caught.value.restarting
+    assert services.register("waiting", Counter).add() == 1
