@@ -23,11 +23,8 @@ def write(path: Path, facts: dict[str, Any]) -> None:
     draft.replace(path)
 
 
-def change(path: Path, **facts: Any) -> dict[str, Any] | None:
-    """Replace some of what a file says, if it is there, and return all of it."""
+def change(path: Path, **facts: Any) -> None:
+    """Replace some of what a file says, if it is there."""
     before = read(path)
-    if before is None:
-        return None
-    after = before | facts
-    write(path, after)
-    return after
+    if before is not None:
+        write(path, before | facts)

@@ -2,9 +2,10 @@
 
 Every process that opens a namespace takes a shared flock on its lease file, once, and keeps it
 until it exits or closes the namespace. Forked children inherit the description and count with it;
-LOCK_UN is never called on it, because in a child that would drop the parent's lease. Each service
-waits for the exclusive lock, which the kernel grants when the last opener is gone, lingers, and if
-nobody has come back by then ends the namespace while it holds the lock.
+LOCK_UN is never called on it, because in a child that would drop the parent's lease. Each service,
+or the process that would start it again, waits for the exclusive lock, which the kernel grants when
+the last opener is gone, lingers, and if nobody has come back by then ends the namespace while it
+holds the lock.
 
 Services take no lease for their own lookups, or two that know each other would never end.
 """

@@ -109,12 +109,6 @@ class Reservation:
         with forks.no_fork():
             return cls(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
-    @classmethod
-    def inherited(cls, descriptor: int) -> Reservation:
-        """The lock as the service's process has it from its starter."""
-        os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
-        return cls(descriptor)
-
     def take(self) -> bool:
         """Take the name; False if it is taken."""
         try:
