@@ -28,7 +28,7 @@ from services_core import (
 )
 from services_core.testing.observing import eventually
 from services_core.testing.samples import Counter, Gated, Server, wait_for_file
-from services_ray import records, registry, states
+from services_ray import actors, records, registry, states
 from services_ray.construction import RayConstruction
 
 _NAMESPACE = "faulty"
@@ -191,6 +191,40 @@ def test_a_service_that_is_ended_before_it_is_published_is_none(services: Servic
         construction.publish()
     assert services.list() == []
     assert _records("counter") == []
+
+
+def test_a_service_that_is_published_while_it_is_ended_leaves_no_record(
+    services: ServiceBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ServiceSpec(name="counter", cls=Counter, options=ServiceOptions(num_cpus=0))
+    construction = services._start(spec)
+    construction.wait()
+    kill = actors.kill
+
+    def publish_and_kill(*args: Any) -> None:
+        construction.publish()
+        kill(*args)
+
+    monkeypatch.setattr(actors, "kill", publish_and_kill)
+    services.reset()
+    assert _records("counter") == []
+
+
+def test_a_registrar_that_was_overtaken_takes_nothing_from_its_successor(
+    services: ServiceBase, victim: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = actors.create
+
+    def create_and_be_overtaken(spec: ServiceSpec, ray_namespace: str) -> Any:
+        actor = create(spec, ray_namespace)
+        services.reset()
+        ray.get(victim.register.remote(spec.name))
+        return actor
+
+    monkeypatch.setattr(actors, "create", create_and_be_overtaken)
+    with pytest.raises(ServiceStartError):
+        services.register("counter", Counter, num_cpus=0)
+    assert services["counter"].add() == 1
 
 
 def test_the_dead_leave_no_records(services: ServiceBase) -> None:

@@ -110,22 +110,42 @@ def test_two_drivers_share_what_they_register(services: ServiceBase, tmp_path: P
     assert services.get_or_register("half", Counter, num_cpus=0).add() == 1
 
 
-def test_a_registry_whose_ray_is_gone_starts_no_other(services: ServiceBase) -> None:
+def test_what_is_left_of_a_ray_that_was_shut_down_says_so(services: ServiceBase) -> None:
     services.register("counter", Counter, num_cpus=0)
+    services.register("members", Counter, num_cpus=0, replicas=2)
     script = """
-import ray, sys
+import asyncio, pickle, ray, sys
 from services_core import RegistryClosedError, ServiceDiedError, get_services
 config = {"address": sys.argv[1], "log_to_driver": False}
 services = get_services("ray", sys.argv[2], ray_init_config=config)
-counter = services["counter"]
+counter, members = services["counter"], services["members"]
+items, later, unread = counter.upto(3), counter.upto(3), counter.upto(3)
+next(items)
+
+def refused(uses, error):
+    for use in uses:
+        try:
+            use()
+        except error:
+            continue
+        raise AssertionError(use)
+
+old = (
+    counter.add, counter.add.submit, counter.add.remote, lambda: asyncio.run(counter.add.aio()),
+    members.add, members.add.remote, lambda: pickle.dumps(counter),
+)
 ray.shutdown()
-for use in (services.list, lambda: "counter" in services, services.reset, counter.add):
-    try:
-        use()
-    except (RegistryClosedError, ServiceDiedError):
-        continue
-    raise AssertionError(use)
+refused((*old, lambda: next(items)), ServiceDiedError)
+refused((services.list, lambda: "counter" in services, services.reset), RegistryClosedError)
 assert not ray.is_initialized()
+ray.init(**config)
+refused((*old, lambda: next(later)), ServiceDiedError)
+unread.close()
+assert services.list() == ["counter", "members"]
+assert services["counter"].add() == 1
+assert services["counter"].add() == 2
+assert services["members"].add() == 1
+assert services["counter"] == counter
 """
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-W", "ignore", "-c", script, address, services.namespace]
@@ -179,18 +199,18 @@ def test_placement_follows_labels_and_groups(services: ServiceBase) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "told"),
     [
-        {"label_selector": {"zone": "b"}, "start_timeout": 1.0},
-        {"scheduling_strategy": NodeAffinitySchedulingStrategy(_NO_NODE, soft=False)},
-        {"runtime_env": {"working_dir": "https://127.0.0.1:1/nowhere.zip"}},
+        ({"label_selector": {"zone": "b"}, "start_timeout": 1.0}, "label_selector.*zone.*b"),
+        ({"scheduling_strategy": NodeAffinitySchedulingStrategy(_NO_NODE, soft=False)}, "node"),
+        ({"runtime_env": {"working_dir": "https://127.0.0.1:1/nowhere.zip"}}, "start it"),
     ],
     ids=["label", "node", "environment"],
 )
 def test_what_cant_be_placed_fails_the_registration(
-    services: ServiceBase, options: dict[str, Any]
+    services: ServiceBase, options: dict[str, Any], told: str
 ) -> None:
-    with pytest.raises(ServiceStartError):
+    with pytest.raises(ServiceStartError, match=told):
         services.register("counter", Counter, num_cpus=0, **options)
     assert services.register("counter", Counter, num_cpus=0).add() == 1
 

@@ -51,6 +51,7 @@ class RayConnection(Connection):
         self._paced = paced
         self._actor_id = states.actor_id(actor)
         self._bound: dict[str, Any] = {}
+        self._session = states.session()
         self._runtime = ray.get_runtime_context()
 
     @property
@@ -62,9 +63,7 @@ class RayConnection(Connection):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Any:
         """A `ray.ObjectRef`; for a generator method, an `ObjectRefGenerator`."""
-        check_fork(self.key.name)
-        if not ray.is_initialized():  # it would start another one
-            raise ServiceDiedError(self.key.name, "Ray was shut down in this process")
+        self._check_ray()
         bound = self._bound.get(method)
         if bound is None:
             bound = self._bound[method] = getattr(self._actor, method)
@@ -109,6 +108,7 @@ class RayConnection(Connection):
         try:
             while True:
                 try:
+                    self._check_ray()
                     reference = await asyncio.wait_for(anext(references), options.timeout)
                     item = await asyncio.wait_for(_awaited(reference), options.timeout)
                 except StopAsyncIteration:
@@ -118,7 +118,7 @@ class RayConnection(Connection):
                     raise translated from translated.__cause__
                 yield item
         except BaseException:  # GeneratorExit most of all: the reader has gone
-            streams.end(references)
+            self._end(references)
             raise
 
     def when_done(self, reference: Any, done: Callable[[BaseException | None], None]) -> None:
@@ -150,6 +150,7 @@ class RayConnection(Connection):
             yield None
             while True:
                 try:
+                    self._check_ray()
                     ready, _ = ray.wait([references], timeout=options.timeout)
                     if not ready:
                         raise self.timed_out(method, options)  # noqa: TRY301 - one place for all
@@ -161,7 +162,7 @@ class RayConnection(Connection):
                     raise translated from translated.__cause__
                 yield item
         except BaseException:  # GeneratorExit most of all: the reader has gone
-            streams.end(references)
+            self._end(references)
             raise
 
     def _pass_on(
@@ -177,10 +178,21 @@ class RayConnection(Connection):
         else:
             future.set_exception(self._translated(error, method, options))
 
+    def _end(self, references: Any) -> None:
+        if self._session is states.session():
+            streams.end(references)
+
+    def _check_ray(self) -> None:
+        check_fork(self.key.name)
+        # Without Ray it would start one; in another it ends this process when it meets what is old.
+        if self._session is None or self._session is not states.session():
+            raise ServiceDiedError(self.key.name, "Ray was shut down in this process")
+
     def _translated(self, error: BaseException, method: str, options: CallOptions) -> BaseException:
         return translate(error, self._actor, self.key.name, method, options.timeout)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        self._check_ray()
         check = ForkCheck(self.key.name)
         return _rebuild, (check, self.key, dict(self.methods), self._actor, {"paced": self._paced})
 

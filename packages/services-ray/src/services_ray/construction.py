@@ -16,6 +16,7 @@ from services_core.construction import Construction
 from services_core.options import chosen_options
 from services_ray import actors, records, states
 from services_ray.client import connect
+from services_ray.placement import PLACING_OPTIONS
 from services_ray.records import Record
 from services_ray.translation import without_colours
 
@@ -86,7 +87,7 @@ def _telling() -> Callable[[object], tuple[int, str, float]]:
 
 def _why_so_long(spec: ServiceSpec) -> str:
     wanted = {"num_cpus": 1, **chosen_options(spec.options)}
-    asked = {k: wanted[k] for k in ("num_cpus", "num_gpus", "memory", "resources") if k in wanted}
+    asked = {option: wanted[option] for option in PLACING_OPTIONS if option in wanted}
     there = _without_nodes(ray.cluster_resources())  # type: ignore[no-untyped-call]
     free = _without_nodes(ray.available_resources())  # type: ignore[no-untyped-call]
     return (

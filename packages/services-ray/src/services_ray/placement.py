@@ -18,6 +18,9 @@ _PLACING = frozenset({"scheduling_strategy", "placement_group"})
 # With one of these Ray has something to choose a node by.
 _ASKING = frozenset({"resources", "accelerator_type", "label_selector", "fallback_strategy"})
 
+# All by which Ray chooses a node, for who has to be told why there is none.
+PLACING_OPTIONS = ("num_cpus", "num_gpus", "memory", *sorted(_ASKING), *sorted(_PLACING))
+
 # So little that a node is never full of it.
 _NEXT_TO_NOTHING = 0.0001
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,12 +99,15 @@ def forget(record: Record) -> None:
     _internal_kv_del(key, namespace=_STORE)
 
 
-def forget_others(record: Record) -> None:
-    """Remove what dead actors have left under the name that this record's actor has now."""
-    own = _prefix(record.namespace, record.name) + record.actor_id.encode()
-    for key in _internal_kv_list(_prefix(record.namespace, record.name), namespace=_STORE):
-        if key != own:
-            _internal_kv_del(key, namespace=_STORE)
+def keys(namespace: str, name: str) -> list[bytes]:
+    """Where the records are of all actors that have, or had, a name."""
+    return list(_internal_kv_list(_prefix(namespace, name), namespace=_STORE))
+
+
+def delete(keys: Iterable[bytes]) -> None:
+    """Remove records by where they are."""
+    for key in keys:
+        _internal_kv_del(key, namespace=_STORE)
 
 
 def _prefix(namespace: str, name: str) -> bytes:

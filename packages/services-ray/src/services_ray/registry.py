@@ -96,6 +96,7 @@ class RayService(ServiceBase):
         with _starting:
             if not ray.is_initialized():
                 ray.init(**config)
+        self._session = states.session()
         self._ray_namespace = f"services_core:{namespace}"
         self._known: dict[str, RayConnection] = {}
         # Bound services end when nobody holds the handle with which they were created.
@@ -105,8 +106,11 @@ class RayService(ServiceBase):
 
     def _start(self, spec: ServiceSpec) -> Construction:
         self._check_ray()
+        # Whoever has a record by now is dead once the name is ours.
+        dead = records.keys(self.namespace, spec.name)
         actor = self._create(spec)
         try:
+            records.delete(dead)
             record = self._reserve(spec, actor)
             construction = RayConstruction(spec, record, actor, self._ray_namespace)
         except BaseException:
@@ -145,7 +149,6 @@ class RayService(ServiceBase):
             overdue_at=time.time() + spec.options.start_timeout + _GRACE_SECONDS,
         )
         records.put(record)
-        records.forget_others(record)
         return record
 
     # -- finding ---------------------------------------------------------------------------------
@@ -209,11 +212,14 @@ class RayService(ServiceBase):
         return True
 
     def _end(self, name: str, found: _Found) -> None:
-        if found.record is not None:
-            if found.record.is_published and "close" in found.record.methods:
-                self._close(found.record, found.actor)
-            records.forget(found.record)
+        record = found.record
+        if record is not None:
+            if record.is_published and "close" in record.methods:
+                self._close(record, found.actor)
+            records.forget(record)  # lookups find the actor for some milliseconds still
         actors.kill(found.actor, name, self._ray_namespace)
+        if record is not None and not record.is_published:
+            records.forget(record)  # its registrar may have published it meanwhile
 
     def _close(self, record: Record, actor: ActorHandle[Any]) -> None:
         try:
@@ -245,8 +251,15 @@ class RayService(ServiceBase):
 
     def _check_ray(self) -> None:
         check_fork(self.namespace)
-        if not ray.is_initialized():  # it would start another one
+        session = states.session()
+        if session is None:  # it would start another one
             raise RegistryClosedError(self.namespace)
+        if session is not self._session:
+            # Ray was shut down and initialised anew, perhaps on the same cluster.
+            self._session = session
+            self._known.clear()
+            self._routers.clear()
+            self._bound.clear()
 
     # -- clients of owners -----------------------------------------------------------------------
 

@@ -40,6 +40,19 @@ class ActorFacts(NamedTuple):
     changed_at: float
 
 
+def session() -> object | None:
+    """What is another object each time that Ray is initialised here; None while it isn't."""
+    if not ray.is_initialized():
+        return None
+    try:
+        from ray._private import worker
+
+        node: object = worker._global_node  # noqa: SLF001 - guarded
+    except _GUARDED:
+        return ray.is_initialized
+    return node
+
+
 def actor_id(actor: ActorHandle[Any]) -> str:
     """Ray's identity of an actor."""
     return str(actor._actor_id.hex())  # noqa: SLF001 - Ray has no public name for it

@@ -40,7 +40,7 @@ def with_pace(native: Mapping[str, Any]) -> dict[str, Any]:
 
 def end(references: ray.ObjectRefGenerator) -> None:
     """Let a generator end that nobody reads any more; one that has ended already doesn't mind."""
-    if _IS_2_57 and ray.is_initialized():
+    if _IS_2_57:
         with contextlib.suppress(RayError, ValueError):  # Ray was shut down meanwhile
             ray.cancel(references)
 

@@ -7,17 +7,35 @@ from typing import Any
 
 from ray.actor import ActorHandle
 from ray.exceptions import (
+    ActorPlacementGroupRemoved,
     ActorUnavailableError,
+    ActorUnschedulableError,
     GetTimeoutError,
+    NodeDiedError,
+    OutOfMemoryError,
     RayActorError,
     RayError,
     RayTaskError,
+    RuntimeEnvSetupError,
     UnserializableException,
+    WorkerCrashedError,
 )
 
 from services_core import RemoteError, ServiceDiedError, ServiceTimeoutError
 from services_core.remote_errors import with_remote_traceback
 from services_ray import states
+
+# What Ray raises for a lost actor: most are no RayActorError, and tell why it was lost, or why it
+# could not be started again.
+_LOST = (
+    RayActorError,
+    ActorPlacementGroupRemoved,
+    ActorUnschedulableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RuntimeEnvSetupError,
+    WorkerCrashedError,
+)
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -46,7 +64,7 @@ def translate(
         return _own_type(error)
     if isinstance(error, UnserializableException):
         return _of_text(str(error))
-    if isinstance(error, RayActorError):
+    if isinstance(error, _LOST):
         restarting = _comes_back(actor, error)
         return _caused(ServiceDiedError(name, _first_line(error), restarting=restarting), error)
     if isinstance(error, GetTimeoutError | TimeoutError) and timeout is not None:
@@ -59,7 +77,7 @@ def without_colours(text: str) -> str:
     return _COLOURS.sub("", text)
 
 
-def _comes_back(actor: ActorHandle[Any], error: RayActorError) -> bool:
+def _comes_back(actor: ActorHandle[Any], error: BaseException) -> bool:
     """Whether a lost actor is back, or on its way back."""
     facts = states.actor_facts(actor)
     if facts is not None:
