@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -224,16 +225,20 @@ def local_arrays(local: LocalSide) -> Figure:
     ours, connection = local.handle, local.connection.call
     size = MEGABYTES * 2**20
     array = np.ones(size, dtype=np.uint8)
+    kept: deque[Any] = deque(maxlen=8)
     count = 3
     blocks: dict[str, Block] = {
         "array.copy()": lambda: times_of(array.copy, count),
         "ours, argument": lambda: times_of(lambda: ours.take(array), count),
+        "array.copy(), kept": lambda: times_of(lambda: kept.append(array.copy()), count),
+        "ours, argument that is kept": lambda: times_of(lambda: ours.keep(array), count),
         "ours, result": lambda: times_of(lambda: ours.give(size), count),
         f"{CONNECTION}, argument": lambda: times_of(lambda: connection("take", array), count),
         f"{CONNECTION}, result": lambda: times_of(lambda: connection("give", size), count),
     }
     comparisons = [
         Against("ours, argument", "array.copy()", 1.5),
+        Against("ours, argument that is kept", "array.copy(), kept", 1.5),
         Against("ours, argument", f"{CONNECTION}, argument"),
         Against("ours, result", "array.copy()"),
         Against("ours, result", f"{CONNECTION}, result"),

@@ -139,6 +139,37 @@ def test_a_segment_is_used_again_when_its_array_is_gone(keeper: Handle) -> None:
     assert (open_segments(), open_segments(keeper)) == before
 
 
+def test_arrays_that_are_kept_take_no_memory_from_those_that_are_not(
+    keeper: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_KEPT_BYTES", 4 * 8 * MEGABYTE)
+    array = np.ones(MEGABYTE)
+    for _ in range(6):
+        keeper.keep(array)
+    made: list[segments.Segment] = []
+
+    class Noted(segments.Segment):
+        def __init__(self, raw: memoryview) -> None:
+            super().__init__(raw)
+            made.append(self)
+
+    monkeypatch.setattr(segments, "Segment", Noted)
+    for _ in range(12):
+        keeper.double(array)
+    assert len(made) <= 4  # the first ones, until what was given back can be used again
+    assert np.array_equal(keeper.kept(0), array)
+
+
+def test_more_buffers_go_along_than_are_kept(
+    keeper: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_KEPT_BYTES", 2 * 8 * MEGABYTE)
+    arrays = [np.full(MEGABYTE, float(number)) for number in range(6)]
+    assert [keeper.keep(arrays), keeper.keep(arrays)] == [1, 2]
+    for number in range(2):
+        assert all(map(np.array_equal, keeper.kept(number), arrays))
+
+
 def test_more_arrays_may_be_kept_than_a_process_may_have_files(keeper: Handle) -> None:
     array = np.zeros(MEGABYTE // 8)
     for number in range(segments._MAX_MAPPINGS + 40):

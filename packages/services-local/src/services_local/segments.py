@@ -53,11 +53,13 @@ class Segment:
     Attributes:
         number: What the receiver calls it when it gives it back; 0 if it needn't.
         size: Bytes of the buffer that is in it.
+        is_away: Whether the receiver has it, so that the sender can do without its own descriptor.
     """
 
     def __init__(self, raw: memoryview) -> None:
         self.number = 0
         self.size = self.capacity = raw.nbytes
+        self.is_away = False
         self._mapping: mmap.mmap | None = None
         self.descriptor = os.memfd_create("service", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -80,10 +82,13 @@ class Segment:
             )
         self._mapping[: raw.nbytes] = raw
         self.size = raw.nbytes
+        self.is_away = False
 
     def close(self) -> None:
-        """Let go of it; the memory goes with the last mapping of the receiver."""
-        os.close(self.descriptor)
+        """Let go of it, once; the memory goes with the last mapping of the receiver."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
         if self._mapping is not None:
             self._mapping.close()
 
@@ -110,14 +115,15 @@ class _Pool:
         return segment
 
     def give_back(self, segment: Segment) -> None:
-        """Use it again: nobody reads it any more."""
+        """Use it again, unless it had to go meanwhile: nobody reads it any more."""
         with forks.no_fork():
-            self._free.append(segment)
+            if segment in self._kept:
+                self._free.append(segment)
 
     def drop(self, segment: Segment) -> None:
         """Let go of a segment, which somebody may still read."""
         with forks.no_fork():
-            self._kept.discard(segment)
+            self._kept.pop(segment, None)
         segment.close()
 
     def _take(self, size: int) -> Segment | None:
@@ -132,14 +138,20 @@ class _Pool:
     def _keep(self, segment: Segment) -> None:
         dropped = []
         with forks.no_fork():
-            while self._free and not self._has_room(segment.capacity):
-                dropped.append(self._free.pop(0))
-                self._kept.discard(dropped[-1])
+            while not self._has_room(segment.capacity) and (oldest := self._oldest()) is not None:
+                del self._kept[oldest]
+                dropped.append(oldest)
             if self._has_room(segment.capacity):
                 segment.number = next(self._numbers)
-                self._kept.add(segment)
+                self._kept[segment] = None
         for each in dropped:
             each.close()
+
+    def _oldest(self) -> Segment | None:
+        """What to let go of: what is free, or what a receiver has had longest, and may keep."""
+        if self._free:
+            return self._free.pop(0)
+        return next((segment for segment in self._kept if segment.is_away), None)
 
     def _has_room(self, size: int) -> bool:
         kept = sum(segment.capacity for segment in self._kept)
@@ -147,7 +159,7 @@ class _Pool:
 
     def _start_afresh(self) -> None:
         self._free: list[Segment] = []
-        self._kept: set[Segment] = set()
+        self._kept: dict[Segment, None] = {}  # in the order in which they were made
 
     def _restart_in_child(self) -> None:
         # They are the parent's, which copies its next buffers into them.
@@ -188,6 +200,7 @@ class Exchange:
     def sent(self, segments: Sequence[Segment]) -> None:
         """These segments are on their way: close those that are not kept to be used again."""
         for segment in segments:
+            segment.is_away = True
             if not segment.number:
                 segment.close()
 
