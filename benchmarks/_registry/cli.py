@@ -19,6 +19,7 @@ The figures:
     local-calls-two-cores  the same with a core for each: waking the other core is most of it
     threads                8 threads with one handle, beside one thread: time by number of calls
     arrays                 64 MB as argument and as result, beside a copy of the array in memory
+    kept-arrays            the same as argument, where the service keeps it
     ray-calls              blocking, .remote, .aio and .submit, beside raw Ray's same form
     lookup                 services["name"], TorchRL's get, ray.get_actor, of a name seen before, in
                            a row and with pauses
@@ -64,6 +65,7 @@ OF_LOCAL: dict[str, Callable[[LocalSide], Figure]] = {
     "local-calls-two-cores": partial(figures.local_calls, cores=2),
     "threads": figures.local_threads,
     "arrays": figures.local_arrays,
+    "kept-arrays": figures.local_kept_arrays,
 }
 OF_BOTH: dict[str, Callable[[LocalSide | None, RaySide | None], Figure]] = {
     "lookup": figures.lookups,
@@ -154,7 +156,7 @@ class Run:
 
 def why_not(name: str) -> str | None:
     """What is missing for a figure, if anything is."""
-    if name == "arrays" and importlib.util.find_spec("numpy") is None:
+    if name in ("arrays", "kept-arrays") and importlib.util.find_spec("numpy") is None:
         return "To have it: python -m pip install numpy"
     if name == "local-calls-two-cores" and len(cores_to_choose()) == 1:
         return "There is one core"
