@@ -72,13 +72,15 @@ def test_an_event_loop_of_a_driver_may_call_and_wait(services: ServiceBase) -> N
     assert asyncio.run(in_a_notebook()) == 1
 
 
-def test_an_async_actor_calls_through_aio(services: ServiceBase) -> None:
+def test_an_async_actor_registers_and_calls_through_aio(services: ServiceBase) -> None:
     services.register("counter", Counter, num_cpus=0)
     user: Any = ray.remote(num_cpus=0)(_AsyncUser).remote(services)
     with pytest.raises(BlockingCallError, match=r"add\.aio"):
         ray.get(user.block.remote())
     assert ray.get(user.add_politely.remote()) == 1
     assert ray.get(user.count.remote()) == [0, 1, 2]
+    assert ray.get(user.register.remote(services)) == ["counter", "other"]
+    assert services["other"].add() == 1
     ray.kill(user)
 
 
@@ -341,6 +343,10 @@ class _AsyncUser:
     async def add_politely(self) -> int:
         result: int = await self._counter.add.aio()
         return result
+
+    async def register(self, services: ServiceBase) -> list[str]:
+        services.register("other", Counter, num_cpus=0)
+        return services.list()
 
     async def count(self) -> list[int]:
         return [number async for number in self._counter.upto.aio(3)]

@@ -118,6 +118,7 @@ import asyncio, pickle, ray, sys
 from services_core import RegistryClosedError, ServiceDiedError, get_services
 config = {"address": sys.argv[1], "log_to_driver": False}
 services = get_services("ray", sys.argv[2], ray_init_config=config)
+assert config == {"address": sys.argv[1], "log_to_driver": False}
 counter, members = services["counter"], services["members"]
 items, later, unread = counter.upto(3), counter.upto(3), counter.upto(3)
 next(items)
