@@ -186,7 +186,7 @@ def lose_a_node() -> None:
     doomed = next(key for key in _KEYS if before[key][1] == lost)
     waiting = members.wait.options(key=doomed).submit(os.getpid())
     _Driver.cluster.remove_node(node, allow_graceful=False)
-    assert not _raises_died(waiting.result).restarting
+    _raises_died(waiting.result)  # and it may be back, until Ray has noticed
     assert eventually(lambda: len(services.describe("members").replicas) == 2)
     assert eventually(lambda: services.list() == ["members"])
     # What could be started again on that node alone is dead, too.
