@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services_core import InlineService, ServiceDiedError, ServiceOwner
+from services_core import InlineService, RegistryClosedError, ServiceDiedError, ServiceOwner
 from services_core.inline import InlineConnection
 from services_core.owners import OwnerWatch, is_alive
 from services_core.testing.observing import eventually
@@ -142,3 +142,15 @@ def test_a_look_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> N
         OwnerWatch(older, still_published, taken_back.set)
         assert taken_back.wait(30)
     assert "out of reach" in caplog.text
+
+
+def test_nothing_is_looked_after_in_a_registry_that_is_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def still_published() -> bool:
+        raise RegistryClosedError("gone")
+
+    with caplog.at_level(logging.WARNING):
+        OwnerWatch(Older(), still_published, pytest.fail)
+        assert eventually(lambda: watches() == 0)
+    assert not caplog.text

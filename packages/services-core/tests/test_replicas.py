@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import pickle
 import random
 import threading
 from collections import Counter
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services_core import Handle, InlineService, ServiceDiedError, group_by_replica
+from services_core import Handle, InlineService, ServiceDiedError, group_by_replica, native
 from services_core.replicas import ReplicatedConnection
 from services_core.testing.observing import in_forked_child
 from services_core.testing.samples import Member
@@ -106,6 +107,9 @@ def test_a_lookup_leaves_out_what_has_died_meanwhile(services: InlineService) ->
     end_replica(services, 1)
     assert len({services["members"].who() for _ in range(20)}) == 1
     assert len({members.who() for _ in range(20)}) == 1
+    assert len(native(members)) == 1
+    # What is pickled doesn't bring the dead back.
+    assert len({pickle.loads(pickle.dumps(members)).who() for _ in range(20)}) == 1
 
 
 def test_every_way_of_calling_gives_its_place_back(services: InlineService) -> None:

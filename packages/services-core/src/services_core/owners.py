@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+from services_core.errors import RegistryClosedError
+
 _log = logging.getLogger("services_core")
 
 # How often an owner is asked whether it lives (seconds).
@@ -80,6 +82,8 @@ class OwnerWatch:
                 if ended:
                     self._take_back()
                     return
+            except RegistryClosedError:
+                return  # what it was published in is gone
             except Exception as error:  # noqa: BLE001 - a backend may be out of reach for a moment
                 if not self._ended.is_set():
                     _log.warning("looking after an owner failed, and is tried again: %r", error)

@@ -353,7 +353,11 @@ class ServiceBase(Groups):
         return _reopen, (type(self), self.namespace, self._init_options)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._list_groups())} services"
+        try:
+            self._check_open()
+            state = f"{len(self._list_groups())} services"
+        except RegistryClosedError:
+            state = "closed"
         return f"<{type(self).__name__} namespace={self.namespace!r}, {state}>"
 
     def _check_open(self) -> None:

@@ -67,8 +67,8 @@ class ReplicatedConnection(Connection):
 
     @property
     def native(self) -> list[Any]:
-        """What the backend holds of each replica."""
-        return [replica.connection.native for replica in self._replicas]
+        """What the backend holds of each replica that isn't known to be dead."""
+        return [connection.native for connection in self._living()]
 
     def call(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -196,6 +196,11 @@ class ReplicatedConnection(Connection):
     def _home(self, key: str) -> _Replica:
         return max(self._alive(), key=lambda replica: _rank(key, replica.index))
 
+    def _living(self) -> list[Connection]:
+        """Connections to the replicas that aren't known to be dead; to all, if all are."""
+        living = [replica.connection for replica in self._replicas if not replica.died]
+        return living or [replica.connection for replica in self._replicas]
+
     def _alive(self) -> list[_Replica]:
         alive = [replica for replica in self._replicas if not replica.died]
         if not alive:
@@ -212,7 +217,7 @@ class ReplicatedConnection(Connection):
                 replica.outstanding = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.key, [replica.connection for replica in self._replicas])
+        return type(self), (self.key, self._living())
 
 
 os.register_at_fork(after_in_child=ReplicatedConnection.start_afresh_in_child)

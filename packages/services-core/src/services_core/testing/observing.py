@@ -30,9 +30,12 @@ def is_running(pid: int) -> bool:
     """Whether a process runs; one that is dead and not yet reaped doesn't."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except (FileNotFoundError, ProcessLookupError):  # it ended before the open, or the read
         return False
-    return status.rpartition(")")[2].split()[0] != "Z"
+    # Of a process that is being killed the first thread may be gone before the others, and only
+    # the last one gives back its locks and sockets.
+    return status.rpartition(")")[2].split()[0] != "Z" or threads > 1
 
 
 def in_forked_child(function: Callable[[], T], timeout: float = 30.0) -> T:
