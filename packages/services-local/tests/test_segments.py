@@ -62,6 +62,12 @@ def keeper(services: ServiceBase, request: pytest.FixtureRequest) -> Handle:
         def pid(self) -> int:
             return os.getpid()
 
+        def descriptors_of_a_child(self) -> int:
+            child = os.fork()
+            if child == 0:
+                os._exit(len(list(Path("/proc/self/fd").iterdir())))
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
     return services.register("keeper", Keeper, max_concurrency=request.param)
 
 
@@ -181,6 +187,48 @@ def test_more_arrays_may_be_kept_than_a_process_may_have_files(keeper: Handle) -
     assert eventually(lambda: open_segments(keeper) < segments._KEPT_SEGMENTS * 2)
 
 
+def test_what_is_being_sent_makes_room_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = memoryview(bytes(1 << 17)), memoryview(bytes(1 << 18))
+    monkeypatch.setattr(segments, "_pool", segments._Pool())
+    monkeypatch.setattr(segments, "_KEPT_BYTES", large.nbytes)
+    ours, theirs = Exchange(), Exchange()
+    [segment] = ours.send([small])
+    ours.take_back([segment.number])  # by a receiver that is faster than the thread that sends
+
+    class Interrupted(segments.Segment):
+        def fill(self, raw: memoryview) -> None:
+            ours.sent([segment])  # now that thread goes on
+            theirs.sent(theirs.send([large]))
+            super().fill(raw)
+
+    segment.__class__ = Interrupted
+    assert theirs.send([small]) == [segment]
+    theirs.sent(theirs.send([large]))
+    assert "memfd:service" in str(Path(f"/proc/self/fd/{segment.descriptor}").readlink())
+    theirs.sent([segment])
+    theirs.sent(theirs.send([large]))
+    assert segment.descriptor < 0  # the receiver's now, who may keep it
+    for exchange in (ours, theirs):
+        exchange.close()
+
+
+def test_what_cant_be_filled_again_is_let_go_of(
+    keeper: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_pool", segments._Pool())
+
+    class Full(segments.Segment):
+        def fill(self, raw: memoryview) -> None:
+            raise OSError(errno.EMFILE, "too many open files")
+
+    array = np.ones(MEGABYTE)
+    with monkeypatch.context() as full:
+        full.setattr(segments, "Segment", Full)
+        for _ in range(6):
+            assert (keeper.double(array) == 2).all()
+    assert len(segments._pool._kept) <= 2
+
+
 def test_a_child_keeps_what_its_parent_lets_go_of(keeper: Handle) -> None:
     keeper.keep(np.full(MEGABYTE, 1.0))
     keeper.keep(np.full(MEGABYTE, 2.0))
@@ -217,6 +265,14 @@ def test_a_child_sends_arrays_of_its_own(keeper: Handle) -> None:
             os._exit(code)
     assert all((keeper.double(array) == 2).all() for _ in range(20))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_child_of_the_service_holds_no_segments_of_it(keeper: Handle) -> None:
+    keeper.keep(np.zeros(MEGABYTE))
+    before = keeper.descriptors_of_a_child()
+    held = [keeper.kept(0) for _ in range(3)]
+    assert keeper.descriptors_of_a_child() == before
+    assert len(held) == 3
 
 
 def test_no_descriptor_is_left_by_what_fails(keeper: Handle, tmp_path: Path) -> None:

@@ -53,13 +53,15 @@ class Segment:
     Attributes:
         number: What the receiver calls it when it gives it back; 0 if it needn't.
         size: Bytes of the buffer that is in it.
-        is_away: Whether the receiver has it, so that the sender can do without its own descriptor.
+        unsent: How many frames need its descriptor, because they are being made or written. More
+            than one, for a moment: the receiver may have given it back, and another thread be using
+            it again, before the thread that wrote the last one has said so.
     """
 
     def __init__(self, raw: memoryview) -> None:
         self.number = 0
         self.size = self.capacity = raw.nbytes
-        self.is_away = False
+        self.unsent = 1
         self._mapping: mmap.mmap | None = None
         self.descriptor = os.memfd_create("service", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -82,7 +84,6 @@ class Segment:
             )
         self._mapping[: raw.nbytes] = raw
         self.size = raw.nbytes
-        self.is_away = False
 
     def close(self) -> None:
         """Let go of it, once; the memory goes with the last mapping of the receiver."""
@@ -110,9 +111,18 @@ class _Pool:
         if segment is None:
             segment = Segment(raw)
             self._keep(segment)
-        else:
+            return segment
+        try:
             segment.fill(raw)
+        except BaseException:
+            self.drop(segment)
+            raise
         return segment
+
+    def sent(self, segment: Segment) -> None:
+        """A frame with it is on its way."""
+        with forks.no_fork():
+            segment.unsent -= 1
 
     def give_back(self, segment: Segment) -> None:
         """Use it again, unless it had to go meanwhile: nobody reads it any more."""
@@ -133,6 +143,7 @@ class _Pool:
                 return None
             best = min(fitting, key=lambda segment: segment.capacity)
             self._free.remove(best)
+            best.unsent += 1
             return best
 
     def _keep(self, segment: Segment) -> None:
@@ -151,7 +162,7 @@ class _Pool:
         """What to let go of: what is free, or what a receiver has had longest, and may keep."""
         if self._free:
             return self._free.pop(0)
-        return next((segment for segment in self._kept if segment.is_away), None)
+        return next((segment for segment in self._kept if not segment.unsent), None)
 
     def _has_room(self, size: int) -> bool:
         kept = sum(segment.capacity for segment in self._kept)
@@ -163,9 +174,9 @@ class _Pool:
 
     def _restart_in_child(self) -> None:
         # They are the parent's, which copies its next buffers into them.
-        free = self._free
+        kept = self._kept
         self._start_afresh()
-        for segment in free:
+        for segment in kept:
             segment.close()
 
 
@@ -200,7 +211,7 @@ class Exchange:
     def sent(self, segments: Sequence[Segment]) -> None:
         """These segments are on their way: close those that are not kept to be used again."""
         for segment in segments:
-            segment.is_away = True
+            _pool.sent(segment)
             if not segment.number:
                 segment.close()
 
