@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,10 +55,10 @@ def openers() -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def start_opener(
-    openers: list[subprocess.Popen[str]], options: str = "{}"
+    openers: list[subprocess.Popen[str]], options: str = "{}", name: str = "counter"
 ) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", _OPENER.replace("{options}", options)],
+        [sys.executable, "-c", _OPENER.replace("{options}", options).replace("counter", name)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -88,6 +91,39 @@ def test_after_the_last_opener_nothing_is_left(
         process.wait()
     assert eventually(lambda: not running_services())
     assert eventually(lambda: {p.name for p in runtime_dir.iterdir()} <= {"key", "mutex"})
+
+
+def test_in_a_directory_that_was_removed_services_end_too(
+    openers: list[subprocess.Popen[str]], running_services: Running, runtime_dir: Path
+) -> None:
+    first = start_opener(openers)
+    second = start_opener(openers, '{"max_restarts": 1}', name="restarted")
+    assert len(running_services()) == 3
+    moved = runtime_dir.rename(runtime_dir.with_suffix(".gone"))
+    shutil.rmtree(moved)
+    for process in (first, second):
+        process.kill()
+        process.wait()
+    assert eventually(lambda: not running_services())
+    assert not runtime_dir.exists()
+    runtime_dir.mkdir(mode=0o700)  # as it was
+
+
+def test_a_service_without_a_descriptor_left_ends_too(running_services: Running) -> None:
+    class Leak:
+        def use_up_descriptors(self) -> None:
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+            self.files = []
+            with contextlib.suppress(OSError):
+                while True:
+                    self.files.append(os.open(os.devnull, os.O_RDONLY))
+
+    services = get_services(backend="local", namespace="leaking")
+    services.register("leak", Leak).use_up_descriptors()
+    services.close()
+    assert eventually(lambda: not running_services())
+    get_services(backend="local", namespace="leaking").close()  # it couldn't remove its files
 
 
 def test_a_detached_service_stays_until_reset(

@@ -17,8 +17,11 @@ import fcntl
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from services_local import forks
 
 LINGER_VARIABLE = "SERVICES_LOCAL_LINGER"
 
@@ -102,27 +105,36 @@ def openers(path: Path) -> list[int] | None:
     )
 
 
-def watch(path: Path, end_namespace: Callable[[], None]) -> None:
+def watch(path: Path, end_namespace: Callable[[], None], end_alone: Callable[[], None]) -> None:
     """Call `end_namespace` when nobody has had the namespace open for the linger.
 
     Args:
         path: The lease file.
-        end_namespace: Called with the lease held exclusively.
+        end_namespace: Called with the lease held exclusively, which stays until the process ends.
+        end_alone: Called if that fails, such as for want of descriptors, or because somebody has
+            removed the files; the other services watch for themselves.
     """
     linger = float(os.environ.get(LINGER_VARIABLE, _DEFAULT_LINGER))
+    with forks.no_fork():
+        # A child that outlives this process must not keep it locked.
+        lease = os.fdopen(_open(path), "rb", buffering=0)
+        forks.keep_private(lease)
 
-    first = _open(path)
-
-    def run(descriptor: int = first) -> None:
+    def run() -> None:
         while True:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # as above
-            os.close(descriptor)
+            fcntl.flock(lease, fcntl.LOCK_EX)
+            fcntl.flock(lease, fcntl.LOCK_UN)
             time.sleep(linger)
-            with abandoned(path) as nobody:
-                if nobody:
-                    end_namespace()
-            descriptor = _open(path)
+            try:
+                fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # somebody has come back
+            try:
+                end_namespace()
+            except Exception:  # noqa: BLE001 - whatever it is, this must not live for ever
+                traceback.print_exc()
+                end_alone()
+            return
 
     threading.Thread(target=run, name="lease-watch", daemon=True).start()
 

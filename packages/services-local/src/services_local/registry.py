@@ -154,7 +154,11 @@ def end_abandoned(
             waits for that.
         name: The service of this process, which ends last.
         end: Ends it; the process stays for the `with`.
+
+    Raises:
+        OSError: The others can't be ended.
     """
+    Path(root).stat()  # who has removed it doesn't want it made again
     services = LocalService(namespace, runtime_dir=root)
     services.end_others(name)
     with end():

@@ -158,7 +158,9 @@ class _Service:
 
     def _follow_lease(self) -> None:
         if not self.record.detached:
-            lease.watch(self._runtime.lease(self.record.namespace), self._end_namespace)
+            lease.watch(
+                self._runtime.lease(self.record.namespace), self._end_namespace, self._life.end_soon
+            )
 
     def _end_namespace(self) -> None:
         # Only here: it imports all that a registry does.

@@ -101,7 +101,7 @@ class Supervisor:
         if server is None:
             return 1
         if self._plan.lease is not None:
-            lease.watch(Path(self._plan.lease), self._end_namespace)
+            lease.watch(Path(self._plan.lease), self._end_namespace, self._end_soon)
         pause = 0.0
         while True:
             began = time.monotonic()
