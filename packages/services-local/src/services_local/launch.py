@@ -138,8 +138,9 @@ class LaunchedProcess:
 
     def let_go(self) -> None:
         """Close this end of the socket, which ends what was not told to go."""
-        forks.forget(self._control)
-        self._control.close()
+        with forks.no_fork():
+            forks.forget(self._control)
+            self._control.close()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Whether it has ended, `timeout` seconds from now at the latest."""

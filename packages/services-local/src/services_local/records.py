@@ -119,15 +119,18 @@ class Reservation:
 
     def note(self, **facts: Any) -> None:
         """Write what is known of the service so far; `reset` finds its pid there."""
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, json.dumps(facts).encode(), 0)
+        data = json.dumps(facts).encode()
+        # In this order: a reader must not find it empty.
+        os.pwrite(self.descriptor, data, 0)
+        os.ftruncate(self.descriptor, len(data))
 
     def close(self) -> None:
         """Close this process's copy; the service's copy, if there is one, goes on holding."""
-        if self._open:
-            self._open = False
-            forks.forget(self)
-            os.close(self.descriptor)
+        with forks.no_fork():  # a child of that moment would have a copy that nobody closes
+            if self._open:
+                self._open = False
+                forks.forget(self)
+                os.close(self.descriptor)
 
     def free(self) -> None:
         """Free the name, whoever else may have a copy: the service is gone."""
