@@ -123,7 +123,32 @@ def test_a_service_without_a_descriptor_left_ends_too(running_services: Running)
     services.register("leak", Leak).use_up_descriptors()
     services.close()
     assert eventually(lambda: not running_services())
-    get_services(backend="local", namespace="leaking").close()  # it couldn't remove its files
+    with get_services(backend="local", namespace="leaking") as services:
+        assert eventually(lambda: services.list() == [])  # it couldn't remove its files
+
+
+def test_whoever_ends_the_last_service_may_be_killed_meanwhile(
+    openers: list[subprocess.Popen[str]],
+    running_services: Running,
+    runtime_dir: Path,
+    tmp_path: Path,
+) -> None:
+    class Slow:
+        def close(self) -> None:
+            (tmp_path / "closing").touch()
+            assert eventually((tmp_path / "killed").exists)
+
+    services = get_services(backend="local", namespace="lease")
+    services.register("slow", Slow, lifetime="detached")
+    services.close()
+    reset = [sys.executable, "-m", "services_local", "reset", "lease"]
+    openers.append(subprocess.Popen(reset, text=True))
+    assert eventually((tmp_path / "closing").exists)
+    openers[0].kill()
+    openers[0].wait()
+    (tmp_path / "killed").touch()
+    assert eventually(lambda: not running_services())
+    assert {path.name for path in runtime_dir.iterdir()} <= {"key", "mutex"}
 
 
 def test_a_detached_service_stays_until_reset(

@@ -133,7 +133,7 @@ class Life:
 
     @property
     def asked(self) -> bool:
-        """Whether a caller has ended the service, who then removes its files."""
+        """Whether a caller has ended the service, and been told: it then removes the files."""
         return self._asked
 
     def _announce(self) -> None:
@@ -150,7 +150,6 @@ class Life:
             pass
 
     def _stop(self, caller: socket.socket) -> None:
-        self._asked = True
         with self.end() as problem, contextlib.suppress(OSError):
             if problem is None:
                 answer = wire.encode(0, wire.RESULT, None, Exchange())
@@ -160,6 +159,7 @@ class Life:
             rest: Encoded | None = answer
             while rest is not None:
                 rest = wire.write(caller, rest)
+            self._asked = True
         door.close(caller)
 
 
