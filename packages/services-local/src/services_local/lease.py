@@ -111,14 +111,19 @@ def watch(path: Path, end_namespace: Callable[[], None], end_alone: Callable[[],
     Args:
         path: The lease file.
         end_namespace: Called with the lease held exclusively, which stays until the process ends.
-        end_alone: Called if that fails, such as for want of descriptors, or because somebody has
-            removed the files; the other services watch for themselves.
+        end_alone: Called if that fails, or watching does, such as for want of descriptors, or
+            because somebody has removed the files; the other services watch for themselves.
     """
     linger = float(os.environ.get(LINGER_VARIABLE, _DEFAULT_LINGER))
-    with forks.no_fork():
-        # A child that outlives this process must not keep it locked.
-        lease = os.fdopen(_open(path), "rb", buffering=0)
-        forks.keep_private(lease)
+    try:
+        with forks.no_fork():
+            # A child that outlives this process must not keep it locked.
+            lease = os.fdopen(_open(path), "rb", buffering=0)
+            forks.keep_private(lease)
+    except OSError:
+        traceback.print_exc()
+        end_alone()
+        return
 
     def run() -> None:
         while True:
