@@ -18,7 +18,7 @@ import pytest
 
 from services_core import Handle, ServiceBase, ServiceTimeoutError
 from services_core.testing.observing import eventually
-from services_local import segments, wire
+from services_local import receiving, segments, wire
 from services_local.reading import Reader
 from services_local.segments import Exchange
 
@@ -91,6 +91,19 @@ def open_when_warm(keeper: Handle, array: Array) -> tuple[int, int]:
     return open_segments(), open_segments(keeper)
 
 
+def noted_segments(monkeypatch: pytest.MonkeyPatch) -> list[segments.Segment]:
+    """A list to which each segment that this process makes from now on is added."""
+    made: list[segments.Segment] = []
+
+    class Noted(segments.Segment):
+        def __init__(self, raw: memoryview) -> None:
+            super().__init__(raw)
+            made.append(self)
+
+    monkeypatch.setattr(segments, "Segment", Noted)
+    return made
+
+
 def test_what_one_side_writes_the_other_doesnt_see(keeper: Handle) -> None:
     ours = np.arange(MEGABYTE, dtype=np.float64)
     theirs = keeper.double(ours)
@@ -152,18 +165,28 @@ def test_arrays_that_are_kept_take_no_memory_from_those_that_are_not(
     array = np.ones(MEGABYTE)
     for _ in range(6):
         keeper.keep(array)
-    made: list[segments.Segment] = []
-
-    class Noted(segments.Segment):
-        def __init__(self, raw: memoryview) -> None:
-            super().__init__(raw)
-            made.append(self)
-
-    monkeypatch.setattr(segments, "Segment", Noted)
+    made = noted_segments(monkeypatch)
     for _ in range(12):
         keeper.double(array)
     assert len(made) <= 4  # the first ones, until what was given back can be used again
     assert np.array_equal(keeper.kept(0), array)
+
+
+def test_a_service_that_keeps_arrays_gives_their_segments_back(
+    keeper: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = noted_segments(monkeypatch)
+    arrays = [np.full(3 * MEGABYTE, float(number)) for number in range(12)]
+    for array in arrays:
+        keeper.keep(array)
+    assert len(made) <= 6  # the two that it holds, and a few until the others come back
+    for number, array in enumerate(arrays):
+        kept = keeper.kept(number)
+        assert np.array_equal(kept, array)
+        kept += 1  # it is the caller's own
+        assert np.array_equal(keeper.kept(number), array)
+    held = [keeper.kept(number) for number in range(12)]  # the caller keeps them too
+    assert all(map(np.array_equal, held, arrays))
 
 
 def test_more_buffers_go_along_than_are_kept(
@@ -178,10 +201,10 @@ def test_more_buffers_go_along_than_are_kept(
 
 def test_more_arrays_may_be_kept_than_a_process_may_have_files(keeper: Handle) -> None:
     array = np.zeros(MEGABYTE // 8)
-    for number in range(segments._MAX_MAPPINGS + 40):
+    for number in range(receiving._MAX_MAPPINGS + 40):
         array[:] = number
         keeper.keep(array)
-    assert open_segments(keeper) <= segments._MAX_MAPPINGS + segments._KEPT_SEGMENTS * 2
+    assert open_segments(keeper) <= receiving._MAX_MAPPINGS + segments._KEPT_SEGMENTS * 2
     assert [keeper.kept(number)[-1] for number in (0, 50, 130, 160)] == [0, 50, 130, 160]
     keeper.forget()
     assert eventually(lambda: open_segments(keeper) < segments._KEPT_SEGMENTS * 2)

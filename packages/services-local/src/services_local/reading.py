@@ -165,10 +165,12 @@ class Reader:
         )
         if len(self._descriptors) < segments:
             raise WireError("a frame without its descriptors")
+        holds_enough = self._exchange.holds_enough
         return [
             self._exchange.receive(
                 self._descriptors.popleft(),
                 *SEGMENT.unpack_from(self._data, start + index * SEGMENT.size),
+                copy=holds_enough,
             )
             for index in range(segments)
         ]

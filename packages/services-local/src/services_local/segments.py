@@ -8,35 +8,24 @@
 A segment is a memfd (memfd_create(2)) whose descriptor goes along with a frame (SCM_RIGHTS). Most
 of what a first copy takes is the kernel's, which has to find the memory: 64 MB take six times as
 long as into memory that is there. So a segment is used again once the receiver has given it back.
-
-The receiver maps privately: what it writes into an array stays its own, also between it and a child
-that it forks. The child goes on reading the segment when its parent has let go of it, so what was
-mapped during a fork is never given back.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import itertools
 import mmap
 import os
-import weakref
-from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from services_local import forks
 from services_local.errors import WireError
+from services_local.receiving import Received
 
 # What a process keeps to use again, free or under way: a second large array fits, and one that once
 # had much to send doesn't hold on to all of it.
 _KEPT_BYTES = 128 << 20
 _KEPT_SEGMENTS = 32
-
-# Before Python 3.13 each mapping holds a descriptor, of which a process often has no more than
-# 1024. Beyond these a buffer is copied out of its segment.
-_MAX_MAPPINGS = 128
 
 # A page has as many bytes, or less; one write takes less than 2 GB (write(2)).
 _WRITE_BYTES = 1 << 30
@@ -183,13 +172,12 @@ class _Pool:
 _pool = _Pool()
 
 
-class Exchange:
+class Exchange(Received):
     """What goes to and fro on one connection."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._under_way: dict[int, Segment] = {}
-        # What to give back with the next frame.
-        self.let_go: deque[int] = deque()
 
     def send(self, raws: Iterable[memoryview]) -> list[Segment]:
         """Segments with copies of these buffers; then either `sent` or `cancel` is called.
@@ -233,84 +221,8 @@ class Exchange:
                 raise WireError(f"segment {number} is not under way")
             _pool.give_back(segment)
 
-    def receive(self, descriptor: int, size: int, number: int) -> mmap.mmap | bytearray:
-        """The buffer in a segment of the peer; closes the descriptor.
-
-        Raises:
-            WireError: It is no segment, or is too small.
-        """
-        try:
-            _check(descriptor, size)
-            if len(_mappings) < _MAX_MAPPINGS:
-                with contextlib.suppress(OSError):  # no descriptor left after all
-                    mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE)
-                    _watch(mapping, number, self.let_go)
-                    return mapping
-            copied = _copy(descriptor, size)
-            if number:
-                self.let_go.append(number)
-            return copied
-        finally:
-            os.close(descriptor)
-
     def close(self) -> None:
         """The connection is closed: what is under way will not be given back."""
+        super().close()
         while self._under_way:
             _pool.drop(self._under_way.popitem()[1])
-
-
-def _check(descriptor: int, size: int) -> None:
-    try:
-        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
-    except OSError as error:  # no memfd
-        raise WireError("a descriptor that is no segment") from error
-    if not seals & fcntl.F_SEAL_SHRINK or not 0 < size <= os.fstat(descriptor).st_size:
-        raise WireError("a segment that is too small, or could become so")
-
-
-def _copy(descriptor: int, size: int) -> bytearray:
-    copied = bytearray(size)
-    view = memoryview(copied)
-    done = 0
-    while done < size:
-        count = os.preadv(descriptor, [view[done : done + _WRITE_BYTES]], done)
-        if not count:
-            raise WireError("a segment with an end before its size")
-        done += count
-    return copied
-
-
-class _Forks:
-    """Counts the forks of this process, and knows whether one is under way."""
-
-    count = 0
-    under_way = False
-
-    @classmethod
-    def before(cls) -> None:
-        cls.count += 1
-        cls.under_way = True
-
-    @classmethod
-    def after(cls) -> None:
-        cls.count += 1
-        cls.under_way = False
-
-
-os.register_at_fork(before=_Forks.before, after_in_parent=_Forks.after, after_in_child=_Forks.after)
-
-_mappings: set[Any] = set()
-
-
-def _watch(mapping: mmap.mmap, number: int, let_go: deque[int]) -> None:
-    """Note that a segment is given back when its mapping goes."""
-    forks = _Forks.count
-    token = object()
-    _mappings.add(token)
-
-    def gone() -> None:  # may run anywhere, in any thread: no locks, no sockets
-        _mappings.discard(token)
-        if number and forks == _Forks.count and not _Forks.under_way:
-            let_go.append(number)
-
-    weakref.finalize(mapping, gone).atexit = False
