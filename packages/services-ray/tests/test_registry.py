@@ -113,6 +113,8 @@ def test_two_drivers_share_what_they_register(services: ServiceBase, tmp_path: P
 def test_what_is_left_of_a_ray_that_was_shut_down_says_so(services: ServiceBase) -> None:
     services.register("counter", Counter, num_cpus=0)
     services.register("members", Counter, num_cpus=0, replicas=2)
+    # Before Ray 2.57 an actor whose generator lost its reader in this way serves nobody any more.
+    services.register("streamed", Counter, num_cpus=0, close_timeout=0.5)
     script = """
 import asyncio, pickle, ray, sys
 from services_core import RegistryClosedError, ServiceDiedError, get_services
@@ -120,7 +122,8 @@ config = {"address": sys.argv[1], "log_to_driver": False}
 services = get_services("ray", sys.argv[2], ray_init_config=config)
 assert config == {"address": sys.argv[1], "log_to_driver": False}
 counter, members = services["counter"], services["members"]
-items, later, unread = counter.upto(3), counter.upto(3), counter.upto(3)
+streamed = services["streamed"]
+items, later, unread = streamed.upto(3), streamed.upto(3), streamed.upto(3)
 next(items)
 
 def refused(uses, error):
@@ -142,7 +145,7 @@ assert not ray.is_initialized()
 ray.init(**config)
 refused((*old, lambda: next(later)), ServiceDiedError)
 unread.close()
-assert services.list() == ["counter", "members"]
+assert services.list() == ["counter", "members", "streamed"]
 assert services["counter"].add() == 1
 assert services["counter"].add() == 2
 assert services["members"].add() == 1
