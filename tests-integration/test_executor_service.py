@@ -7,7 +7,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from workers import descendants, execute_programs, run_in_worker
+from workers import cancel_execution, descendants, execute_programs, run_in_worker
 
 from python_executor import PythonExecutorService
 from python_executor.errors import PythonExecutorError
@@ -35,6 +35,19 @@ def test_many_callers_share_a_few_interpreters(services: ServiceBase) -> None:
     stats = executor.stats()
     assert stats["pool_size"] == 4
     assert stats["executions"] == 64
+
+
+def test_any_worker_cancels_what_another_runs(services: ServiceBase, backend: str) -> None:
+    executor = services.register(
+        "python_executor", PythonExecutorService, pool_size=1, timeout=60.0, max_concurrency=4
+    )
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(executor.execute, "while True: pass", execution_id="endless")
+        assert run_in_worker(backend, cancel_execution, backend, "integration", "endless")
+        result = call.result()
+    assert result["status"] in ("cancelled", "rejected")  # it may not have begun
+    assert executor.execute("1 + 1")["value"] == "2"
+    assert not executor.cancel("endless")
 
 
 def test_an_executor_that_cant_be_made_fails_its_registration(services: ServiceBase) -> None:

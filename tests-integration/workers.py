@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from llm_transforms import ChatEnv, PythonInterpreter
 from python_executor import Execution, ExecutionResult, PythonExecutorService
 from services_core import get_services
+from services_core.testing.observing import eventually
 
 T = TypeVar("T")
 
@@ -51,6 +52,15 @@ def execute_programs(backend: str, namespace: str, programs: list[str]) -> list[
     return results
 
 
+def cancel_execution(backend: str, namespace: str, execution_id: str) -> bool:
+    """Find the executor and cancel an execution as soon as there is one of that name."""
+    services = get_services(backend=backend, namespace=namespace)
+    executor = services["python_executor"]
+    cancelled = eventually(lambda: executor.cancel(execution_id))
+    services.close()
+    return cancelled
+
+
 def descendants(pid: int) -> set[int]:
     """A process and all that descend from it."""
     found = {pid}
@@ -72,11 +82,19 @@ class CountingExecutor(PythonExecutorService):
         self._calls: list[tuple[str, int]] = []
 
     def execute(
-        self, code: str, *, timeout: float | None = None, stdin: str | None = None
+        self,
+        code: str,
+        *,
+        timeout: float | None = None,
+        stdin: str | None = None,
+        files: Mapping[str, bytes] | None = None,
+        execution_id: str | None = None,
     ) -> ExecutionResult:
         """Execute one program, and remember it."""
         self._calls.append(("execute", 1))
-        return super().execute(code, timeout=timeout, stdin=stdin)
+        return super().execute(
+            code, timeout=timeout, stdin=stdin, files=files, execution_id=execution_id
+        )
 
     def execute_batch(self, executions: Sequence[Execution | str]) -> list[ExecutionResult]:
         """Execute programs, and remember how many."""

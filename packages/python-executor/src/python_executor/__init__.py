@@ -1,10 +1,15 @@
-"""A pool of isolated Python interpreters: every program in a pristine process, forked ahead.
+"""A pool of sandboxed Python interpreters: every program in a pristine process, forked ahead.
 
 Start with ``PythonExecutorService``, the pool: ``execute`` and ``execute_batch`` run programs and
 return plain results. ``PersistentPythonProcess`` is one interpreter that keeps its state.
 """
 
+from python_executor._reports import PoolInfo, PoolStats
+from python_executor._statistics import Percentiles
 from python_executor.errors import (
+    ExecutionExistsError,
+    FileNameError,
+    FilesTooLargeError,
     ForkServerError,
     InvalidArgumentError,
     InvalidArgumentTypeError,
@@ -12,18 +17,25 @@ from python_executor.errors import (
     PoolForkedError,
     PoolSaturatedError,
     PythonExecutorError,
+    SandboxUnavailableError,
 )
 from python_executor.persistent import PersistentPythonProcess
 from python_executor.results import ErrorInfo, Execution, ExecutionResult, State, Status
-from python_executor.service import PoolInfo, PoolStats, PythonExecutorService
+from python_executor.sandbox import LayerReport, SandboxInfo, SandboxPolicy
+from python_executor.service import PythonExecutorService
 
 __all__ = [
     "ErrorInfo",
     "Execution",
+    "ExecutionExistsError",
     "ExecutionResult",
+    "FileNameError",
+    "FilesTooLargeError",
     "ForkServerError",
     "InvalidArgumentError",
     "InvalidArgumentTypeError",
+    "LayerReport",
+    "Percentiles",
     "PersistentPythonProcess",
     "PoolClosedError",
     "PoolForkedError",
@@ -32,6 +44,9 @@ __all__ = [
     "PoolStats",
     "PythonExecutorError",
     "PythonExecutorService",
+    "SandboxInfo",
+    "SandboxPolicy",
+    "SandboxUnavailableError",
     "State",
     "Status",
 ]

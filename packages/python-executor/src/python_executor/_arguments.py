@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from python_executor.errors import InvalidArgumentError, InvalidArgumentTypeError
+from python_executor._file_names import collision_in, problem_with
+from python_executor.errors import (
+    FileNameError,
+    FilesTooLargeError,
+    InvalidArgumentError,
+    InvalidArgumentTypeError,
+)
 
 # The longest program or input (characters). It must fit into a frame, and nobody types more.
 TEXT_LIMIT = 32 * 1024 * 1024
+# The most files that a program is given, and their bytes: each execution carries them anew.
+FILE_COUNT_LIMIT = 10_000
+FILE_BYTES_LIMIT = 64 * 1024 * 1024
 # One process each; a larger number is a mistake for memory or a port.
 POOL_LIMIT = 4096
 
@@ -47,6 +56,35 @@ def check_stdin(stdin: object) -> str | None:
     return _check_length("stdin", stdin)
 
 
+def check_files(files: object) -> dict[str, bytes] | None:
+    """Return a copy of the files that a program is given.
+
+    Raises:
+        InvalidArgumentTypeError: it is not a mapping of strings to bytes.
+        FileNameError: a name is absolute, leads elsewhere or can't be that of a file.
+        FilesTooLargeError: they are more than ``FILE_COUNT_LIMIT`` or ``FILE_BYTES_LIMIT``.
+    """
+    if files is None:
+        return None
+    if not isinstance(files, Mapping):
+        raise InvalidArgumentTypeError("files", files, "a mapping of names to bytes")
+    checked: dict[str, bytes] = {}
+    for name, data in files.items():
+        if not isinstance(name, str):
+            raise InvalidArgumentTypeError("files", name, "named by strings")
+        if not isinstance(data, bytes):
+            raise InvalidArgumentTypeError("files", data, f"bytes for each name; for {name!r}")
+        if (problem := problem_with(name)) is not None:
+            raise FileNameError(name, problem)
+        checked[name] = data
+    total = sum(map(len, checked.values()))
+    if len(checked) > FILE_COUNT_LIMIT or total > FILE_BYTES_LIMIT:
+        raise FilesTooLargeError(len(checked), total, FILE_COUNT_LIMIT, FILE_BYTES_LIMIT)
+    if (collision := collision_in(checked)) is not None:
+        raise FileNameError(collision[0], f"is also the directory of {collision[1]!r}")
+    return checked
+
+
 def _check_length(parameter: str, text: str) -> str:
     if len(text) > TEXT_LIMIT:
         raise InvalidArgumentError(parameter, text, f"at most {TEXT_LIMIT} characters long")
@@ -80,6 +118,46 @@ def check_count(parameter: str, count: object, *, least: int, most: int | None =
         bounds = f"at least {least}" if most is None else f"between {least} and {most}"
         raise InvalidArgumentError(parameter, count, bounds)
     return count
+
+
+def check_name(parameter: str, name: object) -> str:
+    """Return a name.
+
+    Raises:
+        InvalidArgumentTypeError: it is not a string.
+        InvalidArgumentError: it is empty.
+    """
+    if not isinstance(name, str):
+        raise InvalidArgumentTypeError(parameter, name, "a string")
+    if not name:
+        raise InvalidArgumentError(parameter, name, "a name, not empty")
+    return name
+
+
+def check_flag(parameter: str, flag: object) -> bool:
+    """Return a truth value.
+
+    Raises:
+        InvalidArgumentTypeError: it is something else: ``"no"`` would be true.
+    """
+    if not isinstance(flag, bool):
+        raise InvalidArgumentTypeError(parameter, flag, "True or False")
+    return flag
+
+
+def check_choice(parameter: str, choice: object, choices: Sequence[str]) -> str:
+    """Return one of several words.
+
+    Raises:
+        InvalidArgumentTypeError: it is not a string.
+        InvalidArgumentError: it is another word.
+    """
+    expected = " or ".join(repr(word) for word in choices)
+    if not isinstance(choice, str):
+        raise InvalidArgumentTypeError(parameter, choice, expected)
+    if choice not in choices:
+        raise InvalidArgumentError(parameter, choice, expected)
+    return choice
 
 
 def check_modules(preload: object) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 MARK = "\n... [{} bytes cut] ...\n"
 
@@ -15,6 +16,7 @@ class Capture:
 
     Attributes:
         total: bytes written so far.
+        also: called with all bytes as they come, if anything.
     """
 
     __slots__ = (
@@ -24,11 +26,13 @@ class Capture:
         "_tail",
         "_tail_limit",
         "_tail_size",
+        "also",
         "total",
     )
 
     def __init__(self, limit: int) -> None:
         self.total = 0
+        self.also: Callable[[bytes], object] | None = None
         self._head: list[bytes] = []
         self._head_size = 0
         self._head_limit = limit - limit // 2
@@ -38,6 +42,8 @@ class Capture:
 
     def add(self, data: bytes) -> None:
         """Take the next bytes."""
+        if self.also is not None:
+            self.also(data)
         self.total += len(data)
         room = self._head_limit - self._head_size
         if room > 0:

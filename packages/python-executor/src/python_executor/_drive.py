@@ -2,7 +2,7 @@
 
 ::
 
-    caller's thread ── epoll ──┬── its ticket: a slot was granted
+    caller's thread ── epoll ──┬── its ticket: a slot was granted, an execution cancelled
        (of drive_all)          ├── slot 0's epoll ──┬── interpreter: started, result
                                ├── slot 1's epoll   ├── its stdout and stderr, once in a while
                                └── ...              ├── slot server: forked, exited, or its end
@@ -13,12 +13,15 @@ There is no thread but the callers', so nothing has to be handed over, and none 
 
 from __future__ import annotations
 
+import math
+import os
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from python_executor._pool import Pool
+from python_executor._queue import NAMELESS, Ticket
 from python_executor._run import Run
 from python_executor._slot import Slot
 from python_executor.errors import ForkServerError
@@ -26,6 +29,8 @@ from python_executor.errors import ForkServerError
 # How often a program that never began is tried anew: its slot's server, or the root, was dead or
 # stuck.
 ATTEMPTS = 4
+# Called with what comes on stdout, and on stderr.
+Echo = tuple[Callable[[bytes], object], Callable[[bytes], object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,122 +41,176 @@ class Job:
         frame: the program, encoded.
         timeout: seconds.
         keep: whether its interpreter goes on afterwards with the state that it has then.
+        quiet: whether an interpreter that has served before doesn't say that it begins.
+        name: for ``SlotQueue.cancel``; None if it can't be cancelled.
+        echo: what gets the output as it comes.
     """
 
     frame: bytes
     timeout: float
     keep: bool = False
+    quiet: bool = False
+    name: str | None = None
+    echo: Echo | None = None
 
 
 def drive(pool: Pool, job: Job) -> Run:
-    """Execute one program; returns its ended run. ``drive_all`` for one, in fewer steps.
+    """Execute one program without a name; returns its ended run. ``drive_all``, in fewer steps.
 
     Raises:
         PoolClosedError: the pool is closed, before or meanwhile.
         PoolSaturatedError: too many wait.
         ForkServerError: no interpreter is to be had.
     """
-    ticket = pool.queue.enter(1)
+    ticket = Ticket(NAMELESS)
+    queue = pool.queue
     try:
-        slot = pool.queue.take(ticket)
-        if slot is None:
+        queue.enter(ticket)
+        grant = queue.take(ticket)
+        if grant is None:
             granted = select.poll()
             granted.register(ticket.descriptor, select.POLLIN)
-            granted.poll()
-            slot = pool.queue.take(ticket)
-            assert slot is not None  # it is readable for a grant, or a close, which has raised
-        return _drive_on(pool, slot, job)
-    finally:
-        pool.queue.leave(ticket)
-
-
-def _drive_on(pool: Pool, slot: Slot, job: Job) -> Run:
-    keep = False
-    try:
+            while grant is None:
+                granted.poll()
+                os.eventfd_read(ticket.descriptor)
+                grant = queue.take(ticket)
+        slot = grant[1]
         run = begin(pool, slot, job)
         attempt = 1
         while True:
             while run.ending is None:
                 run.step(run.until - time.monotonic())
             if run.ending.kind != "unstarted":
-                keep = job.keep and run.reusable
-                return run
+                break
             run = retry(pool, run, job, attempt)
             attempt += 1
+        if not (job.keep and run.reusable):
+            slot.recycle()
+        queue.leave(ticket)
+    except BaseException:
+        _withdraw(pool, ticket)
+        raise
+    return run
+
+
+def _withdraw(pool: Pool, ticket: Ticket) -> None:
+    """Leave after an exception, KeyboardInterrupt included; what still runs is ended."""
+    try:
+        for slot in pool.queue.recover(ticket):
+            slot.reset()
     finally:
-        give_back(pool, slot, keep=keep)
+        pool.queue.leave(ticket)
 
 
-def give_back(pool: Pool, slot: Slot, *, keep: bool = False) -> None:
-    """Give a slot back, with its interpreter or with the next one."""
-    if not keep:
-        slot.recycle()
-    pool.queue.release(slot)
+def drive_all(pool: Pool, jobs: Sequence[Job]) -> list[Run | None]:
+    """Execute programs in parallel, as slots come.
 
-
-def drive_all(pool: Pool, jobs: Sequence[Job]) -> list[Run]:
-    """Execute programs in parallel, as slots come; returns their ended runs in order.
+    Returns:
+        Their ended runs in order; None for one that was cancelled before it began.
 
     Raises:
         PoolClosedError: the pool is closed, before or meanwhile.
         PoolSaturatedError: too many wait; none was run.
+        ExecutionExistsError: one of the names is that of a living execution; none was run.
         ForkServerError: no interpreter is to be had. The others of these programs are ended.
     """
-    runs: list[Run | None] = [None] * len(jobs)
-    running: dict[int, tuple[int, int, Run]] = {}  # the slot's epoll -> (index, attempt, run)
-    queue = pool.queue
-    ticket = queue.enter(len(jobs))
-    begun = ended = 0
+    ticket = Ticket([job.name for job in jobs])
     try:
+        pool.queue.enter(ticket)
         with select.epoll() as epoll:
             if ticket.descriptor >= 0:
                 epoll.register(ticket.descriptor, select.EPOLLIN | select.EPOLLET)
-            while ended < len(jobs):
-                while begun < len(jobs) and (slot := queue.take(ticket)) is not None:
-                    descriptor = slot.epoll.fileno()
-                    try:
-                        run = begin(pool, slot, jobs[begun])
-                    except BaseException:
-                        give_back(pool, slot)
-                        raise
-                    running[descriptor] = begun, 1, run
-                    begun += 1
-                    epoll.register(descriptor, select.EPOLLIN)
-                now = time.monotonic()
-                until = min((run.until for _, _, run in running.values()), default=None)
-                ready = {
-                    fd for fd, _ in epoll.poll(None if until is None else max(0.0, until - now))
-                }
-                now = time.monotonic()
-                for descriptor, (index, attempt, run) in list(running.items()):
-                    if descriptor in ready or run.until <= now:
-                        run.step(0.0)
-                    if run.ending is None:
-                        continue
-                    if run.ending.kind == "unstarted":
-                        running[descriptor] = (
-                            index,
-                            attempt + 1,
-                            retry(pool, run, jobs[index], attempt),
-                        )
-                        continue
-                    runs[index] = run
-                    ended += 1
-                    del running[descriptor]
-                    epoll.unregister(descriptor)
-                    give_back(pool, run.slot, keep=jobs[index].keep and run.reusable)
-    finally:
-        for _, _, run in running.values():
-            give_back(pool, run.slot)
-        queue.leave(ticket)
-    return [run for run in runs if run is not None]
+            batch = _Batch(pool, jobs, ticket, epoll)
+            while batch.unfinished:
+                batch.step()
+            pool.queue.leave(ticket)
+    except BaseException:
+        _withdraw(pool, ticket)
+        raise
+    return batch.runs
+
+
+class _Batch:
+    """The programs of one call of ``drive_all``."""
+
+    def __init__(
+        self, pool: Pool, jobs: Sequence[Job], ticket: Ticket, epoll: select.epoll
+    ) -> None:
+        self.runs: list[Run | None] = [None] * len(jobs)
+        self._pool = pool
+        self._jobs = jobs
+        self._ticket = ticket
+        self._epoll = epoll
+        self._running: dict[int, tuple[int, int, Run]] = {}  # slot's epoll -> (index, attempt, run)
+        self._soonest = math.inf  # no run must be stepped before, unless something happens
+        self._ended = 0
+
+    @property
+    def unfinished(self) -> bool:
+        return self._ended + len(self._ticket.rejected) < len(self._jobs)
+
+    def step(self) -> None:
+        """Begin what can begin, wait until something happens, and handle it."""
+        while (grant := self._pool.queue.take(self._ticket)) is not None:
+            index, slot = grant
+            run = begin(self._pool, slot, self._jobs[index])
+            descriptor = slot.epoll.fileno()
+            self._epoll.register(descriptor, select.EPOLLIN)
+            self._note(descriptor, index, 1, run)
+        wait = max(0.0, self._soonest - time.monotonic()) if self._running else None
+        for descriptor, _ in self._epoll.poll(wait):
+            if descriptor in self._running:  # not the ticket's
+                self._step(descriptor)
+        now = time.monotonic()
+        if now >= self._soonest:
+            self._soonest = math.inf
+            for descriptor, (_, _, run) in list(self._running.items()):
+                if run.until <= now:
+                    self._step(descriptor)
+                else:
+                    self._soonest = min(self._soonest, run.until)
+        if self._ticket.stopped:
+            self._stop()
+
+    def _note(self, descriptor: int, index: int, attempt: int, run: Run) -> None:
+        self._running[descriptor] = index, attempt, run
+        self._soonest = min(self._soonest, run.until)
+
+    def _step(self, descriptor: int) -> None:
+        index, attempt, run = self._running[descriptor]
+        run.step(0.0)
+        if run.ending is None:
+            self._soonest = min(self._soonest, run.until)
+        elif run.ending.kind == "unstarted" and index not in self._ticket.stopped:
+            run = retry(self._pool, run, self._jobs[index], attempt)
+            self._note(descriptor, index, attempt + 1, run)
+        else:
+            self._end(descriptor)
+
+    def _stop(self) -> None:
+        """End what was cancelled while it ran."""
+        for descriptor, (index, _, run) in list(self._running.items()):
+            if index in self._ticket.stopped:
+                run.cancel()
+                self._end(descriptor)
+
+    def _end(self, descriptor: int) -> None:
+        """Take the result of a run that has ended, and give its slot back."""
+        index, _, run = self._running.pop(descriptor)
+        self._epoll.unregister(descriptor)
+        if not (self._jobs[index].keep and run.reusable):
+            run.slot.recycle()
+        if self._pool.queue.give_back(self._ticket, run.slot):
+            run.cancel()  # while it ended: who cancelled it was told that it is
+        self.runs[index] = None if run.started_at is None else run
+        self._ended += 1
 
 
 def begin(pool: Pool, slot: Slot, job: Job) -> Run:
     """Start a program on a slot, which is brought back first if it died."""
     slot.check()
-    if slot.returncode is not None:
-        slot.recycle()  # its interpreter was killed while it waited
+    if slot.returncode is not None or slot.changing:
+        slot.reset()  # its interpreter was killed while it waited
     if not slot.alive:
         pool.revive(slot)
     return _start(pool, slot, job)
@@ -159,7 +218,9 @@ def begin(pool: Pool, slot: Slot, job: Job) -> Run:
 
 def _start(pool: Pool, slot: Slot, job: Job) -> Run:
     run = Run(slot, job.frame, job.timeout, pool.limits, pool.closing)
-    run.start()
+    if job.echo is not None:
+        run.out.also, run.err.also = job.echo
+    run.start(quiet=job.quiet)
     return run
 
 

@@ -12,16 +12,37 @@ FIXED = {
     "MKL_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    # Otherwise matplotlib looks for a display first.
+    "MPLBACKEND": "agg",
     # Otherwise pyarrow (through pandas) starts a thread in the fork server.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
 
+WITHOUT_PROCESSES = {
+    # What asks joblib for several workers gets one, without a warning; it would fail otherwise.
+    "JOBLIB_MULTIPROCESSING": "0",
+}
+"""What is set beside where programs may start no processes."""
 
-def child_environment() -> dict[str, str]:
-    """Return the environment to start the fork server with."""
+
+def child_environment(*, processes: bool) -> dict[str, str]:
+    """Return the environment to start the fork server with.
+
+    Args:
+        processes: whether programs may start processes.
+    """
     allowed = {
         name: value
         for name, value in os.environ.items()
         if name in ALLOWED or name.startswith("LC_")
     }
-    return allowed | FIXED
+    return allowed | FIXED | ({} if processes else WITHOUT_PROCESSES)
+
+
+def matplotlib_cache() -> str:
+    """Return the folder where matplotlib keeps what it found on this machine for this user."""
+    if configured := os.environ.get("MPLCONFIGDIR"):
+        return configured
+    # Unlike pathlib's, it never raises.
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    return f"{caches}/matplotlib"

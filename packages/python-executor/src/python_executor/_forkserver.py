@@ -7,6 +7,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,14 +15,20 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from python_executor import _messages
-from python_executor._environment import child_environment
+from python_executor._environment import child_environment, matplotlib_cache
+from python_executor._processes import is_stopped, memory_of
 from python_executor.errors import ForkServerError
+from python_executor.sandbox import LayerReport
 
 _BOOT = Path(__file__).parent / "_child" / "boot.py"
+_PREFIX = "python-executor-"
 # How long the servers may take to end all programs before the root is killed (seconds).
 _GRACE = 10.0
+# Where pools have their directories if programs may read all of the usual place.
+_OTHER_PLACES = ("/var/tmp", "/dev/shm")  # noqa: S108
 # How much of what the server printed goes into an error (bytes).
 _STDERR_TAIL = 4000
 
@@ -33,32 +40,38 @@ class ForkServer:
         python: interpreter to start; it needs no packages.
         preload: modules to import before the first fork.
         patience: seconds that the start may take, imports included.
+        merge: whether stdout and stderr of programs are one.
+        plan: the sandbox (``SandboxPolicy.plan``); None is none.
 
     Raises:
         ForkServerError: it could not be started, or a module could not be imported.
+
+    Attributes:
+        directory: the pool's temporary directory; the root removes it if ``hidden``.
+        layers: of the sandbox.
+        hidden: whether programs have their files elsewhere, where this process can't see them.
+        pid: the root.
+        python: version of its interpreter.
+        resident: bytes of memory that it has, and every program begins with.
     """
 
-    def __init__(self, python: str, preload: Sequence[str], patience: float) -> None:
+    def __init__(
+        self,
+        python: str,
+        preload: Sequence[str],
+        patience: float,
+        plan: dict[str, Any] | None,
+        *,
+        merge: bool = False,
+    ) -> None:
         self._name = python
-        self.directory = tempfile.mkdtemp(prefix="python-executor-")
-        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # What it prints goes to a file without a name: a pipe would have to be read.
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the server)
-        config = {"control": theirs.fileno(), "directory": self.directory, "preload": list(preload)}
+        self.directory = _make_directory(plan)
         try:
-            with theirs:
-                self._process = subprocess.Popen(  # noqa: S603
-                    [python, "-I", "-X", "utf8", str(_BOOT), json.dumps(config)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=self._stderr,
-                    env=child_environment(),
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,  # Ctrl-C is the host's to handle
-                )
-        except OSError as error:
-            self._close_files()
+            self._start(python, preload, plan, merge=merge)
+        except BaseException as error:
             shutil.rmtree(self.directory, ignore_errors=True)
+            if not isinstance(error, OSError):
+                raise
             raise ForkServerError(f"{python} can't be started: {error}") from error
         try:
             ready = self._wait_ready(patience)
@@ -67,6 +80,39 @@ class ForkServer:
             raise
         self.pid = ready.pid
         self.python = ready.python
+        self.hidden = ready.hidden
+        self.layers: list[LayerReport] = [
+            {"layer": each.layer, "on": each.on, "detail": each.detail} for each in ready.layers
+        ]
+        self.resident = memory_of(self._process.pid)
+
+    def _start(
+        self, python: str, preload: Sequence[str], plan: dict[str, Any] | None, *, merge: bool
+    ) -> None:
+        with contextlib.ExitStack() as undo:
+            self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.enter_context(self._sock)
+            with theirs:
+                # What it prints goes to a file without a name: a pipe would have to be read.
+                self._stderr = undo.enter_context(tempfile.TemporaryFile())
+                config = {
+                    "control": theirs.fileno(),
+                    "directory": self.directory,
+                    "preload": list(preload),
+                    "merge": merge,
+                    "font_lists": matplotlib_cache(),
+                    "sandbox": plan,
+                }
+                self._process = subprocess.Popen(  # noqa: S603
+                    [python, "-I", "-X", "utf8", str(_BOOT), json.dumps(config)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._stderr,
+                    env=child_environment(processes=plan is None or plan["processes"] > 0),
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # Ctrl-C is the host's to handle
+                )
+            undo.pop_all()
 
     def _wait_ready(self, patience: float) -> _messages.Ready:
         readable = select.poll()
@@ -109,8 +155,14 @@ class ForkServer:
         ours.close()
         return None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal stopped it: it would take requests and never serve them."""
+        return is_stopped(self.pid)
+
     def close(self) -> None:
         """Let it end every program, and wait until it has; kill it if it doesn't."""
+        self._resume()
         self._sock.shutdown(socket.SHUT_WR)
         gone = select.poll()
         gone.register(self._sock, 0)  # a hang-up is always reported
@@ -124,6 +176,7 @@ class ForkServer:
 
     def kill(self) -> None:
         """Kill it; the slot servers notice, end their programs and themselves."""
+        self._resume()
         self._process.kill()
         self._process.wait()
         self._close_files()
@@ -134,6 +187,12 @@ class ForkServer:
             shutil.rmtree(self.directory, ignore_errors=True)
             time.sleep(0.001)
 
+    def _resume(self) -> None:
+        """Wake those of it and its slot servers that a signal stopped: they are to end."""
+        if self._process.returncode is None:  # not waited for yet, so the group is still its own
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGCONT)
+
     def forget(self) -> None:
         """Close the copies of the descriptors, in a forked child that doesn't own the server."""
         self._close_files()
@@ -142,6 +201,20 @@ class ForkServer:
     def _close_files(self) -> None:
         self._sock.close()
         self._stderr.close()
+
+
+def _make_directory(plan: dict[str, Any] | None) -> str:
+    """Make a pool's directory, outside of what a policy grants to all of its programs alike.
+
+    Only a policy that grants all places leaves none: each program then finds the others' files.
+    """
+    granted = [] if plan is None else [*plan["read"], *plan["write"]]
+    for place in (tempfile.gettempdir(), *_OTHER_PLACES):
+        real = Path(place).resolve()
+        if real.is_dir() and not any(real.is_relative_to(path) for path in granted):
+            with contextlib.suppress(PermissionError):
+                return tempfile.mkdtemp(prefix=_PREFIX, dir=place)
+    return tempfile.mkdtemp(prefix=_PREFIX)
 
 
 def find_python(python: str | os.PathLike[str] | None) -> str:

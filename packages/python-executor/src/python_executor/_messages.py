@@ -11,11 +11,23 @@ import msgspec
 MESSAGE_LIMIT = 65536
 
 
+class Layer(msgspec.Struct, frozen=True):
+    """A layer of the sandbox, as the root found it."""
+
+    layer: str
+    on: bool
+    detail: str
+
+
 class Ready(msgspec.Struct, tag="ready", tag_field="kind", frozen=True):
     """The root has imported everything."""
 
     pid: int
     python: str
+    layers: list[Layer]
+    """Of the sandbox."""
+    hidden: bool
+    """Whether the programs' directories can't be seen from here."""
 
 
 class Failed(msgspec.Struct, tag="failed", tag_field="kind", frozen=True):

@@ -7,12 +7,21 @@ import os
 import threading
 import warnings
 import weakref
+from dataclasses import replace
 
 from python_executor._forkserver import ForkServer
 from python_executor._queue import SlotQueue
 from python_executor._run import Limits
 from python_executor._slot import Slot
 from python_executor.errors import ForkServerError, PoolForkedError
+from python_executor.sandbox import (
+    ALWAYS_ON,
+    SandboxInfo,
+    SandboxMode,
+    SandboxPolicy,
+    check_layers,
+    check_sandbox,
+)
 
 # How long close() waits for callers in other threads to notice (seconds). They are woken, so this
 # is ample.
@@ -27,14 +36,20 @@ class Pool:
         python: interpreter to run programs with.
         preload: modules to import before the first fork.
         startup_timeout: seconds that the fork server may take to start.
-        limits: what a program may write.
+        limits: what a program may write; what else it may take, the sandbox says.
         max_pending: how many executions may wait; None is no limit.
+        sandbox: as ``PythonExecutorService`` takes it.
+        merge_stderr: whether programs write stderr to stdout.
+        in_turn: whether slots are used in turn (see ``SlotQueue``).
 
     Raises:
         ForkServerError: the fork server could not be started.
+        SandboxUnavailableError: a layer of the sandbox that is insisted on can't be had.
 
     Attributes:
         restarts: how often a slot server had to be replaced.
+        root_restarts: how often the root had to be.
+        owner: pid of the process that made it.
         closing: descriptor that becomes readable, for good, when the pool closes.
     """
 
@@ -47,17 +62,31 @@ class Pool:
         startup_timeout: float,
         limits: Limits,
         max_pending: int | None,
+        sandbox: SandboxMode | SandboxPolicy,
+        merge_stderr: bool = False,
+        in_turn: bool = False,
     ) -> None:
         self.size = size
-        self.limits = limits
         self.restarts = 0
+        self.root_restarts = 0
         self._python = python
         self._preload = preload
         self._startup_timeout = startup_timeout
-        self._owner = os.getpid()
+        self._merge = merge_stderr
+        self.owner = os.getpid()
         self._server_lock = threading.Lock()
         self._closed = threading.Event()
-        self._server: ForkServer | None = ForkServer(python, preload, startup_timeout)
+        self.mode, policy = check_sandbox(sandbox)
+        self._plan = None if policy is None else policy.plan(size)
+        self.limits = limits
+        if policy is not None:
+            self.limits = replace(
+                limits,
+                memory=policy.memory,
+                disk=policy.disk,
+                processes=policy.processes,
+            )
+        self._server: ForkServer | None = self._start_server()
         self.slots: list[Slot] = []
         try:
             self.closing = os.eventfd(0, os.EFD_CLOEXEC)
@@ -66,7 +95,7 @@ class Pool:
             raise _no_descriptors(error) from error
         try:
             for number in range(size):
-                slot = Slot(number, self.closing)
+                slot = Slot(number, self.closing, merge=merge_stderr)
                 self.slots.append(slot)
                 self._attach_surely(slot)
         except BaseException as error:
@@ -75,7 +104,7 @@ class Pool:
             if isinstance(error, OSError):
                 raise _no_descriptors(error) from error
             raise
-        self.queue = SlotQueue(self.slots, max_pending)
+        self.queue = SlotQueue(self.slots, max_pending, in_turn=in_turn)
         _living.add(self)
 
     @property
@@ -83,10 +112,18 @@ class Pool:
         """The root fork server; None after close, or while it is being brought back."""
         return self._server
 
+    def sandbox(self) -> SandboxInfo:
+        """The layers of protection that programs have."""
+        server = self._server
+        layers = [] if server is None else list(server.layers)
+        if layers:
+            layers += ALWAYS_ON
+        return {"mode": self.mode, "layers": layers}
+
     @property
     def owned(self) -> bool:
         """Whether this process made the pool, and isn't a fork of the one that did."""
-        return os.getpid() == self._owner
+        return os.getpid() == self.owner
 
     def check(self) -> None:
         """Refuse to work in a forked child.
@@ -95,14 +132,15 @@ class Pool:
             PoolForkedError: this process is a fork of the one that made the pool.
         """
         if not self.owned:
-            raise PoolForkedError(self._owner)
+            raise PoolForkedError(self.owner)
 
     def revive(self, slot: Slot, *, thoroughly: bool = False) -> None:
         """Get a slot a new server, and the pool a new root if that is gone too.
 
         Args:
             slot: owned by the caller.
-            thoroughly: kill the root first: it was asked before, and nothing came of it.
+            thoroughly: kill the root of the slot's server first: it was asked before, and nothing
+                came of it.
 
         Raises:
             ForkServerError: it can't be done. The slot stays dead, and may be revived later.
@@ -110,18 +148,35 @@ class Pool:
         with self._server_lock:
             self.restarts += 1
             slot.detach()
-            if thoroughly and self._server is not None:
-                self._server.kill()
-                self._server = None
+            server = self._server
+            # Others may have replaced the root in the meantime: that is not to be killed.
+            failed = thoroughly and slot.root is server
+            if server is not None and (failed or server.stopped):
+                self._end_server()
             try:
                 if self._server is None or not self._attach(slot):
-                    if self._server is not None:
-                        self._server.kill()
-                        self._server = None
-                    self._server = ForkServer(self._python, self._preload, self._startup_timeout)
+                    self._end_server()
+                    self.root_restarts += 1
+                    self._server = self._start_server()
                     self._attach_surely(slot)
             except OSError as error:
                 raise _no_descriptors(error) from error
+
+    def _end_server(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.kill()
+
+    def _start_server(self) -> ForkServer:
+        server = ForkServer(
+            self._python, self._preload, self._startup_timeout, self._plan, merge=self._merge
+        )
+        try:
+            check_layers(self.mode, server.layers)
+        except BaseException:
+            server.close()
+            raise
+        return server
 
     def _attach(self, slot: Slot) -> bool:
         """Connect a slot to a new slot server; False if the root is gone, or descriptors are."""
@@ -129,7 +184,7 @@ class Pool:
         sock = self._server.start_slot(slot.number)
         if sock is None:
             return False
-        slot.attach(sock)
+        slot.attach(sock, self._server)
         return slot.alive
 
     def _attach_surely(self, slot: Slot) -> None:

@@ -1,155 +1,346 @@
-"""Who gets the next slot: first come, first served; one at a time for those that want several."""
+"""Who gets which slot next: first come, first served; one at a time for those that want several.
+
+::
+
+    idle-first:   one line for all slots      tickets ──> [ A B A C ] ──> any slot
+    round-robin:  one line for each slot      tickets ──> [ A C ] ──> slot 0
+                                                     └──> [ A B ] ──> slot 1
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from python_executor._slot import Slot
-from python_executor.errors import PoolClosedError, PoolSaturatedError
+from python_executor.errors import ExecutionExistsError, PoolClosedError, PoolSaturatedError
 
 
 class Ticket:
-    """A caller's place in the queue.
+    """A caller's place in the queue, for one execution or for several.
+
+    Args:
+        ids: of each execution, its name for ``cancel``, or None.
 
     Attributes:
-        slots: granted and not taken yet.
-        wanted: how many more are wanted.
-        descriptor: an eventfd that is readable when something was granted or the pool closes; -1
-            for a caller that never had to wait.
+        granted: (index of the execution, slot), not taken yet.
+        held: slots taken and not given back, with the index of the execution.
+        rejected: indices of executions that were cancelled before they got a slot.
+        stopped: indices of executions that were cancelled since.
+        descriptor: an eventfd that is readable when something was granted or cancelled, or the pool
+            closes; -1 for a caller that needs none.
     """
 
-    __slots__ = ("descriptor", "slots", "wanted")
+    __slots__ = (
+        "descriptor", "granted", "held", "ids", "rejected", "stopped", "waiting",
+    )  # fmt: skip
 
-    def __init__(self, wanted: int) -> None:
-        self.slots: deque[Slot] = deque()
-        self.wanted = wanted
+    def __init__(self, ids: Sequence[str | None]) -> None:
+        self.ids = ids
+        self.granted: deque[tuple[int, Slot]] = deque()
+        self.held: dict[Slot, int] = {}
+        self.waiting: dict[_Line, deque[int]] = {}
+        self.rejected: set[int] = set()
+        self.stopped: set[int] = set()
         self.descriptor = -1
+
+
+# The ids of a ticket for one execution that can't be cancelled.
+NAMELESS = (None,)
+
+
+class _Line:
+    """Slots that are idle or tickets that wait for them, never both."""
+
+    __slots__ = ("idle", "tickets")
+
+    def __init__(self, slots: Iterable[Slot]) -> None:
+        self.idle = deque(slots)
+        self.tickets: deque[Ticket] = deque()
 
 
 class SlotQueue:
     """Hands the slots of a pool to callers. Thread-safe.
 
-    A caller that wants several slots goes to the back of the queue with each that it gets, so a
-    large batch doesn't keep single executions waiting.
+    KeyboardInterrupt may come between any two steps of the main thread: what is written here comes
+    in an order from which ``recover`` can tell whose a slot is.
+
+    A caller that wants several slots goes to the back of a line with each that it gets, so a large
+    batch doesn't keep single executions waiting. Its own executions are served in their order.
 
     Args:
         slots: all of them, idle.
         max_pending: how many executions may wait; None is no limit.
+        in_turn: execution k gets slot k modulo their number, and waits for it; otherwise whichever
+            is free.
+
+    Attributes:
+        closed: whether nobody is let in any more.
+        pending: executions that wait for a slot.
+        peak: the most that ever waited.
     """
 
-    def __init__(self, slots: Iterable[Slot], max_pending: int | None) -> None:
-        self._idle = deque(slots)
-        self._waiting: deque[Ticket] = deque()
+    def __init__(
+        self, slots: Sequence[Slot], max_pending: int | None, *, in_turn: bool = False
+    ) -> None:
+        self._lines = [_Line([slot]) for slot in slots] if in_turn else [_Line(slots)]
+        self._home = {slot: self._lines[i % len(self._lines)] for i, slot in enumerate(slots)}
+        self._next = 0  # the line of the next execution
         self._max_pending = max_pending
-        self._callers = 0
-        self._changed = threading.Condition()
+        self._living: dict[Ticket, None] = {}
+        self._lock = threading.Lock()
+        self._left = threading.Condition(self._lock)
+        self._named: dict[str, tuple[Ticket, int]] = {}
         self.closed = False
+        self.pending = 0
+        self.peak = 0
 
     @property
     def idle(self) -> int:
         """Slots that nobody uses."""
-        return len(self._idle)
+        return sum(len(line.idle) for line in self._lines)
 
-    @property
-    def pending(self) -> int:
-        """Executions that wait for a slot."""
-        with self._changed:
-            return self._pending()
-
-    def _pending(self) -> int:
-        return sum(ticket.wanted for ticket in self._waiting)
-
-    def enter(self, wanted: int) -> Ticket:
-        """Queue up for ``wanted`` slots, one for each execution. To be paired with ``leave``.
+    def enter(self, ticket: Ticket) -> None:
+        """Queue up for a slot for each execution. To be followed by ``leave``, whatever happens.
 
         Raises:
             PoolClosedError: the pool is closed.
             PoolSaturatedError: too many would wait.
+            ExecutionExistsError: an execution of one of the names lives.
         """
-        ticket = Ticket(wanted)
-        with self._changed:
+        with self._lock:
             if self.closed:
                 raise PoolClosedError
-            # Idle slots and waiting callers never exist at the same time.
-            waits = wanted - len(self._idle)
-            if waits > 0 and self._max_pending is not None:
-                pending = self._pending()
-                if pending + waits > self._max_pending:
-                    raise PoolSaturatedError(waits, pending, self._max_pending)
-            while ticket.wanted and self._idle:
-                ticket.slots.append(self._idle.popleft())
-                ticket.wanted -= 1
-            if ticket.wanted:
+            count = len(ticket.ids)
+            lines = len(self._lines)
+            if self._max_pending is not None:
+                self._check_room(count, self._max_pending)
+            named = [] if ticket.ids is NAMELESS else self._check_names(ticket)
+            self._living[ticket] = None
+            for name, index in named:
+                self._named[name] = ticket, index
+            for index in range(count):
+                line = self._lines[(self._next + index) % lines]
+                if line.idle:
+                    ticket.granted.append((index, line.idle[0]))
+                    line.idle.popleft()
+                elif line in ticket.waiting:
+                    ticket.waiting[line].append(index)
+                else:
+                    ticket.waiting[line] = deque([index])
+                    line.tickets.append(ticket)
+            self._next = (self._next + count) % lines
+            self.pending += count - len(ticket.granted)
+            self.peak = max(self.peak, self.pending)
+            if ticket.waiting or named:
                 ticket.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-                self._waiting.append(ticket)
-            self._callers += 1
-        return ticket
 
-    def take(self, ticket: Ticket) -> Slot | None:
-        """Take a granted slot; None if there is none at the moment.
+    def _check_room(self, count: int, most: int) -> None:
+        lines = len(self._lines)
+        wanted = [count // lines] * lines
+        for index in range(count % lines):
+            wanted[(self._next + index) % lines] += 1
+        waits = sum(
+            max(0, number - len(line.idle))
+            for number, line in zip(wanted, self._lines, strict=True)
+        )
+        if waits and self.pending + waits > most:
+            raise PoolSaturatedError(waits, self.pending, most)
+
+    def _check_names(self, ticket: Ticket) -> list[tuple[str, int]]:
+        """Return the names of a ticket's executions, with their indices."""
+        named: dict[str, int] = {}
+        for index, name in enumerate(ticket.ids):
+            if name is None:
+                continue
+            if name in named or name in self._named:
+                raise ExecutionExistsError(name)
+            named[name] = index
+        return list(named.items())
+
+    def take(self, ticket: Ticket) -> tuple[int, Slot] | None:
+        """Take a granted slot, with the index of the execution that it is for; None if none is.
 
         Raises:
             PoolClosedError: the pool is closed.
         """
-        with self._changed:
+        with self._lock:
             if self.closed:
                 raise PoolClosedError
-            return ticket.slots.popleft() if ticket.slots else None
+            if not ticket.granted:
+                return None
+            index, slot = ticket.granted[0]
+            ticket.held[slot] = index
+            return ticket.granted.popleft()
 
-    def release(self, slot: Slot) -> None:
-        """Give a slot back."""
-        with self._changed:
+    def give_back(self, ticket: Ticket, slot: Slot) -> bool:
+        """Give a slot back at the end of an execution; whether that was cancelled meanwhile."""
+        with self._lock:
+            index = ticket.held[slot]
+            name = ticket.ids[index]
+            if name is not None:
+                self._named.pop(name, None)
             self._hand_on(slot)
+            del ticket.held[slot]
+            return index in ticket.stopped
 
     def _hand_on(self, slot: Slot) -> None:
-        if not self._waiting:
-            self._idle.append(slot)
+        line = self._home[slot]
+        if not line.tickets:
+            line.idle.append(slot)
             return
-        ticket = self._waiting.popleft()
-        ticket.slots.append(slot)
-        ticket.wanted -= 1
-        if ticket.wanted:
-            self._waiting.append(ticket)
+        ticket = line.tickets[0]
+        indices = ticket.waiting[line]
+        ticket.granted.append((indices[0], slot))
+        indices.popleft()
+        self.pending -= 1
+        line.tickets.popleft()
+        if indices:
+            line.tickets.append(ticket)
+        else:
+            del ticket.waiting[line]
         os.eventfd_write(ticket.descriptor, 1)
 
-    def leave(self, ticket: Ticket) -> None:
-        """Leave the queue, with everything or without; what was granted goes to the next."""
-        with self._changed:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
-            while ticket.slots:
-                self._hand_on(ticket.slots.popleft())
+    def cancel(self, name: str) -> bool:
+        """Cancel an execution that waits or runs; False if there is none of that name.
+
+        What waited or had not begun is ``rejected`` and never begins. What runs is ``stopped``: its
+        caller, who is woken up, ends it.
+        """
+        with self._lock:
+            if self.closed or name not in self._named:
+                return False
+            ticket, index = self._named[name]
+            try:
+                if index in ticket.held.values():
+                    ticket.stopped.add(index)
+                else:
+                    ticket.rejected.add(index)
+                    del self._named[name]
+                    self._withdraw(ticket, index)
+                os.eventfd_write(ticket.descriptor, 1)
+            except BaseException:
+                self._repair(None)
+                raise
+            return True
+
+    def _withdraw(self, ticket: Ticket, index: int) -> None:
+        for grant in ticket.granted:
+            if grant[0] == index:
+                self._hand_on(grant[1])
+                ticket.granted.remove(grant)
+                return
+        for line, indices in ticket.waiting.items():
+            if index in indices:
+                indices.remove(index)
+                self.pending -= 1
+                if not indices:
+                    del ticket.waiting[line]
+                    line.tickets.remove(ticket)
+                return
+
+    def recover(self, ticket: Ticket) -> list[Slot]:
+        """Put everything in order after an exception in a call for this ticket.
+
+        Returns:
+            Its slots, those that it had not taken included; to be given back with ``leave``.
+        """
+        with self._lock:
+            if ticket not in self._living:
+                return []
+            self._repair(ticket)
+            return list(ticket.held)
+
+    def _repair(self, heir: Ticket | None) -> None:
+        """Rebuild the lines from what the tickets hold.
+
+        Args:
+            heir: leaves next. It gets the slots that are nowhere, and waits for nothing any more.
+        """
+        others = [ticket for ticket in self._living if ticket is not heir]
+        taken: set[Slot] = set()
+        for ticket in others:
+            granted = (grant for grant in ticket.granted if grant[0] not in ticket.rejected)
+            ticket.granted = deque(granted)
+            taken |= ticket.held.keys()
+            taken.update(slot for _, slot in ticket.granted)
+            settled = ticket.rejected.union(ticket.held.values(), [i for i, _ in ticket.granted])
+            for line, indices in tuple(ticket.waiting.items()):
+                ticket.waiting[line] = deque(index for index in indices if index not in settled)
+                if not ticket.waiting[line]:
+                    del ticket.waiting[line]
+        for line in self._lines:
+            line.idle = deque(slot for slot in dict.fromkeys(line.idle) if slot not in taken)
+            taken.update(line.idle)
+            lost = [ticket for ticket in others if line in ticket.waiting]
+            kept = [ticket for ticket in dict.fromkeys(line.tickets) if ticket in lost]
+            line.tickets = deque(dict.fromkeys((*(t for t in lost if t not in kept), *kept)))
+        orphans = [slot for slot in self._home if slot not in taken]
+        if heir is not None:
+            heir.waiting.clear()
+            heir.granted.clear()
+            heir.held = dict.fromkeys(orphans, -1)
+            orphans = []
+        self.pending = sum(len(i) for ticket in others for i in ticket.waiting.values())
+        for line in self._lines:
+            spare, line.idle = line.idle, deque()
+            orphans += spare
+        for slot in orphans:
+            self._hand_on(slot)
+        for ticket in others:
             if ticket.descriptor >= 0:
+                os.eventfd_write(ticket.descriptor, 1)  # it may have missed something
+
+    def leave(self, ticket: Ticket) -> None:
+        """Leave the queue, with everything or without; slots that are left go to the next."""
+        with self._lock:
+            if ticket not in self._living:
+                return
+            if ticket.waiting:
+                for line, indices in ticket.waiting.items():
+                    line.tickets.remove(ticket)
+                    self.pending -= len(indices)
+                ticket.waiting.clear()
+            for slot in ticket.held:
+                self._hand_on(slot)
+            for _, slot in ticket.granted:
+                self._hand_on(slot)
+            ticket.held.clear()
+            ticket.granted.clear()
+            if self._named:
+                self._forget_names(ticket)
+            descriptor, ticket.descriptor = ticket.descriptor, -1
+            del self._living[ticket]
+            if descriptor >= 0:
                 # Under the lock: nobody may write to the descriptor of the same number that comes
                 # next.
-                os.close(ticket.descriptor)
-                ticket.descriptor = -1
-            self._callers -= 1
-            self._changed.notify_all()
+                os.close(descriptor)
+            if self.closed:
+                self._left.notify_all()
+
+    def _forget_names(self, ticket: Ticket) -> None:
+        for name in ticket.ids:
+            if name is not None and self._named.get(name, (None,))[0] is ticket:
+                del self._named[name]
 
     def close(self) -> bool:
         """Let nobody in any more, wake everybody up; False if it was closed already."""
-        with self._changed:
+        with self._lock:
             if self.closed:
                 return False
             self.closed = True
-            for ticket in self._waiting:
-                os.eventfd_write(ticket.descriptor, 1)
+            for line in self._lines:
+                for ticket in line.tickets:
+                    os.eventfd_write(ticket.descriptor, 1)
             return True
 
     def drained(self, patience: float) -> bool:
         """Wait until all callers have left; False if some haven't after ``patience`` seconds."""
-        deadline = time.monotonic() + patience
-        with self._changed:
-            while self._callers:
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
-                    return not self._callers
-        return True
+        with self._left:
+            return self._left.wait_for(lambda: not self._living, patience)
 
-    def descriptors(self) -> list[int]:
-        """The eventfds of those who wait, for a forked child to close."""
-        return [ticket.descriptor for ticket in self._waiting]
+    def descriptors(self) -> set[int]:
+        """The eventfds of callers, for a forked child to close."""
+        return {ticket.descriptor for ticket in self._living if ticket.descriptor >= 0}

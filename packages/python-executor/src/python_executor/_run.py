@@ -11,15 +11,28 @@ because a wake-up for each printed line would eat a core.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import select
+import socket
 import time
 from dataclasses import dataclass
 
 from python_executor import _messages
 from python_executor._capture import Capture
-from python_executor._frames import FrameError, FrameReader, Outcome, Started
-from python_executor._slot import Slot
+from python_executor._frames import (
+    MAX_FILES,
+    Display,
+    Frame,
+    FrameError,
+    FrameReader,
+    Outcome,
+    Started,
+    total_of,
+)
+from python_executor._products import Products
+from python_executor._slot import EVENTS, Slot
+from python_executor._watchdog import INTERVAL, Watchdog
 from python_executor.errors import PoolClosedError
 
 # How long output may wait to be read (seconds).
@@ -27,22 +40,37 @@ TICK = 0.005
 # A full pipe of this size (bytes) is made larger, so that a flood is read in fewer, larger pieces.
 PIPE_SIZE = 64 * 1024
 LARGE_PIPE_SIZE = 1024 * 1024
-# How long an interpreter may take to begin (seconds). Beyond it the slot server is replaced: it was
-# stopped, or worse.
+# How long an interpreter may take to begin (seconds). Beyond it the slot server is replaced. On a
+# busy machine it may take a while.
 START_GUARD = 15.0
+# How often to look meanwhile whether a signal stopped it (seconds).
+START_CHECK = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may write.
+    """What a program may take. None is no limit.
 
     Args:
         max_output: bytes of each stream that are kept.
         max_total_output: bytes of both streams, past which the program is ended.
+        memory: bytes beyond the warm parent's, with all processes of the program.
+        disk: bytes in its directory.
+        processes: how many it may have beside its own; if any, they have to be looked for.
+        max_files: bytes of its files, and characters of its displays, that come back.
     """
 
     max_output: int
     max_total_output: int
+    memory: int | None = None
+    disk: int | None = None
+    processes: int = 1024
+    max_files: int = MAX_FILES
+
+    @property
+    def watched(self) -> bool:
+        """Whether there is a limit that only a watchdog can keep."""
+        return self.memory is not None or self.disk is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +78,11 @@ class Ending:
     """How an execution ended.
 
     Args:
-        kind: ``result``; ``timeout``; ``crashed``; ``output``; ``unstarted`` (it never began, and
-            may be tried again elsewhere).
+        kind: ``result``; ``timeout``; ``crashed``; ``output``; ``memory``; ``disk``; ``tasks``;
+            ``cancelled``; ``unstarted`` (it never began, and may be tried again elsewhere).
         outcome: the interpreter's frame, for ``result``.
         returncode: for ``crashed``; None if the process was still alive.
-        detail: for ``crashed``: what it did.
+        detail: for ``crashed``, ``memory``, ``disk`` and ``tasks``: what it did.
     """
 
     kind: str
@@ -70,7 +98,7 @@ class Run:
         slot: a living slot, owned by the caller.
         frame: the encoded program.
         timeout: seconds from the program's start.
-        limits: what it may write.
+        limits: what it may take.
         closing: descriptor that becomes readable when the pool closes.
 
     Attributes:
@@ -80,6 +108,7 @@ class Run:
         started_at: when the interpreter said that it begins (``time.monotonic``), once it has.
         ended_at: when it ended.
         cell: which program of its interpreter it is, from 1.
+        products: its displays and files; None as long as there is none.
     """
 
     def __init__(
@@ -94,6 +123,7 @@ class Run:
         self.started_at: float | None = None
         self.ended_at = 0.0
         self.cell = 0
+        self.products: Products | None = None
         self._limits = limits
         self._timeout = timeout
         self._closing = closing
@@ -101,20 +131,42 @@ class Run:
         self._server = slot.sock.fileno()
         self._sock = slot.sock
         self._unsent: memoryview | None = memoryview(frame)
-        self._reader = FrameReader()
-        self._streams = {self._ends.out: self.out, self._ends.err: self.err}
+        self._reader = FrameReader(total=total_of(limits.max_files))
+        self._streams = {self._ends.out: self.out}
+        if self._ends.err >= 0:
+            self._streams[self._ends.err] = self.err
         self._sizes = dict.fromkeys(self._streams, PIPE_SIZE)
+        self._readable = select.poll()
+        for descriptor in self._streams:
+            self._readable.register(descriptor, select.POLLIN)
         self._watching = False
         self._control_watch = select.EPOLLIN
+        self._watchdog: Watchdog | None = None
+        self._look = math.inf  # when the watchdog is due
 
-    def start(self) -> None:
-        """Send the program. The interpreter need not be forked yet."""
+    def start(self, *, quiet: bool = False) -> None:
+        """Send the program. The interpreter need not be forked yet.
+
+        Args:
+            quiet: an interpreter that has served before won't say that it begins: take it that it
+                does. If it is dead by now, the program counts as crashed, and runs nowhere else.
+        """
         now = time.monotonic()
-        self._deadline = now + START_GUARD
+        if quiet and self.slot.cells:
+            self._begin(now)
+        else:
+            self._guard = now + START_GUARD
+            self._deadline = now + min(START_CHECK, START_GUARD)
         self._tick = now + TICK
         self.slot.cells += 1
         self.cell = self.slot.cells
         self._send()
+
+    def _begin(self, now: float) -> None:
+        self.started_at = now
+        self._deadline = now + self._timeout
+        if self._limits.watched:
+            self._look = now + INTERVAL
 
     @property
     def reusable(self) -> bool:
@@ -125,7 +177,8 @@ class Run:
     @property
     def until(self) -> float:
         """When ``step`` must be called at the latest (``time.monotonic``)."""
-        return self._deadline if self._watching else min(self._deadline, self._tick)
+        until = min(self._deadline, self._look)
+        return until if self._watching else min(until, self._tick)
 
     def step(self, wait: float) -> None:
         """Wait for at most ``wait`` seconds and handle what came.
@@ -133,7 +186,7 @@ class Run:
         Raises:
             PoolClosedError: the pool is closing. The caller still owns the slot.
         """
-        for descriptor, _ in self.slot.epoll.poll(max(0.0, wait)):
+        for descriptor, _ in self.slot.epoll.poll(max(0.0, wait), EVENTS):
             if descriptor == self._ends.control:
                 self._on_control()
             elif descriptor == self._server:
@@ -152,8 +205,22 @@ class Run:
                 self._tick = now + TICK
             else:
                 self._watch_streams()
+        if self.ending is None and now >= self._look:
+            self._watch()
         if self.ending is None and now >= self._deadline:
-            self._end(Ending("unstarted" if self.started_at is None else "timeout"))
+            if self.started_at is not None:
+                self._end(Ending("timeout"))
+            elif now >= self._guard or self.slot.stopped:
+                self._stop(None)
+            else:
+                self._deadline = min(now + START_CHECK, self._guard)
+
+    def cancel(self) -> None:
+        """End it as cancelled, even if it has ended otherwise just now."""
+        if self.ending is None:
+            self._end(Ending("cancelled"))
+        else:
+            self.ending = Ending("cancelled")
 
     def _send(self) -> None:
         """Send what the socket takes; watch it for the rest."""
@@ -200,17 +267,26 @@ class Run:
                 self._end(Ending("crashed", detail=f"It broke the executor's protocol: {error}."))
         return True
 
-    def _on_frame(self, frame: Started | Outcome) -> bool:
+    def _on_frame(self, frame: Frame) -> bool:
         """Take a frame; returns whether it was the result."""
         if isinstance(frame, Started):
             if self.started_at is not None:
                 raise FrameError("started twice")
-            self.started_at = time.monotonic()
-            self._deadline = self.started_at + self._timeout
+            self._begin(time.monotonic())
             self.slot.prepare()
             return False
         if self.started_at is None:
             raise FrameError("a result before the start")
+        if not isinstance(frame, Outcome):
+            if self.products is None:
+                self.products = Products(self._limits.max_files)
+            if isinstance(frame, Display):
+                self.products.add_display(frame)
+            else:
+                self.products.add_file(frame)
+            return False
+        if self.products is not None:
+            self.products.check()
         self._end(Ending("result", outcome=frame))
         return True
 
@@ -229,7 +305,13 @@ class Run:
             self._stop(returncode)
 
     def _stop(self, returncode: int | None) -> None:
-        """The interpreter is gone."""
+        """The interpreter is gone, or on its way, or doesn't begin."""
+        if self.ending is None and self.started_at is None:
+            # It may be about to begin, and the program is to run elsewhere: from here on it can't,
+            # because it can't say so. It may just have said it.
+            with socket.socket(fileno=os.dup(self._ends.control)) as control:
+                control.shutdown(socket.SHUT_RD)
+            self._read_control()
         if self.ending is not None:
             return
         if self.started_at is None:
@@ -237,13 +319,35 @@ class Run:
         else:
             self._end(Ending("crashed", returncode=returncode))
 
+    def _watch(self) -> None:
+        """Have the watchdog look at the program."""
+        slot, limits = self.slot, self._limits
+        if self._watchdog is None:
+            if slot.pid is None:  # its server will say soon
+                self._look = time.monotonic() + INTERVAL
+                return
+            self._watchdog = Watchdog(
+                slot.pid,
+                family=slot.server if limits.processes else None,
+                processes=limits.processes,
+                warm=0 if slot.root is None else slot.root.resident,
+                memory=limits.memory,
+                disk=limits.disk,
+                directory=slot.directory,
+            )
+        excess = self._watchdog.look()
+        self._look = self._watchdog.due
+        if excess is not None:
+            self._end(Ending(excess.kind, detail=excess.message))
+
     def _end(self, ending: Ending) -> None:
         self.ending = ending
         self.ended_at = time.monotonic()
-        for descriptor in tuple(self._streams):
-            # What is in the pipe now was written before the end; a process left behind may go on
-            # writing.
-            self._read_stream(descriptor, LARGE_PIPE_SIZE)
+        if self._watchdog is not None:
+            self._watchdog.close()
+        # What is in the pipes now was written before the end; a process left behind may go on
+        # writing.
+        self._drain()
 
     def _watch_streams(self) -> None:
         """Wake up at the next output, once."""
@@ -255,28 +359,32 @@ class Run:
     def _read_streams(self) -> bool:
         """Read what both streams hold; whether there was anything."""
         before = self.out.total + self.err.total
-        for descriptor in tuple(self._streams):
-            self._read_stream(descriptor, LARGE_PIPE_SIZE)
+        self._drain()
         total = self.out.total + self.err.total
         if total > self._limits.max_total_output and self.ending is None:
             self._end(Ending("output"))
         return total > before
 
-    def _read_stream(self, descriptor: int, most: int) -> None:
-        """Read a stream until it is empty, or ``most`` bytes."""
-        capture = self._streams[descriptor]
-        while most > 0:
-            try:
-                data = os.read(descriptor, self._sizes[descriptor])
-            except BlockingIOError:
-                return
-            if not data:
-                del self._streams[descriptor]  # all writers have closed it
-                return
-            capture.add(data)
-            most -= len(data)
-            if len(data) > PIPE_SIZE // 2 and self._sizes[descriptor] == PIPE_SIZE:
-                self._enlarge(descriptor)
+    def _drain(self) -> None:
+        """Read the streams until they are empty, but no more than they can hold at once."""
+        left = 2 * LARGE_PIPE_SIZE
+        # To ask first is cheaper than to read in vain, which raises.
+        while left > 0 and (readable := self._readable.poll(0)):
+            for descriptor, _ in readable:
+                left -= self._read_stream(descriptor)
+
+    def _read_stream(self, descriptor: int) -> int:
+        """Read a stream once; returns the bytes that it took."""
+        size = self._sizes[descriptor]
+        data = os.read(descriptor, size)
+        if not data:  # all writers have closed it
+            self._readable.unregister(descriptor)
+            del self._streams[descriptor]
+            return 0
+        self._streams[descriptor].add(data)
+        if len(data) > PIPE_SIZE // 2 and size == PIPE_SIZE:
+            self._enlarge(descriptor)
+        return len(data)
 
     def _enlarge(self, descriptor: int) -> None:
         try:

@@ -6,38 +6,74 @@ import contextlib
 import os
 import select
 import socket
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from python_executor import _messages
+from python_executor._processes import is_stopped
+
+
+class Root(Protocol):
+    """What a slot needs to know of the fork server that its own server comes from."""
+
+    @property
+    def pid(self) -> int:
+        """The root's pid."""
+
+    @property
+    def directory(self) -> str:
+        """The pool's temporary directory."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether programs have their files elsewhere, where this process can't see them."""
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that the root had when it was ready."""
+
+
+# How many events to take at once from a slot's epoll: all that it holds.
+EVENTS = 8
 
 
 class Ends(NamedTuple):
-    """Raw descriptors of one interpreter, on one side."""
+    """Raw descriptors of one interpreter, on one side.
+
+    With one pipe for both streams, ``err`` is -1 on the host's side, and ``out`` on the other.
+    """
 
     control: int
     out: int
     err: int
 
     def close(self) -> None:
-        """Close all three."""
-        for descriptor in self:
-            os.close(descriptor)
+        """Close all."""
+        os.close(self.control)
+        os.close(self.out)
+        if self.err not in (-1, self.out):
+            os.close(self.err)
 
 
-def _open_ends() -> tuple[Ends, Ends]:
-    """Open socket pair and pipes; returns (the host's side, the interpreter's)."""
+def _open_ends(*, merge: bool) -> tuple[Ends, Ends]:
+    """Open socket pair and pipes; returns (the host's side, the interpreter's).
+
+    Args:
+        merge: whether both streams go into one pipe.
+    """
     opened: list[int] = []
     try:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         opened += [ours.detach(), theirs.detach()]
         opened += os.pipe()
-        opened += os.pipe()
-    except OSError:
+        if not merge:
+            opened += os.pipe()
+    except BaseException:
         for descriptor in opened:
             os.close(descriptor)
         raise
-    control, its_control, out, its_out, err, its_err = opened
-    for descriptor in (control, out, err):
+    control, its_control, out, its_out, *errs = opened
+    err, its_err = errs or (-1, its_out)
+    for descriptor in (control, out, *errs[:1]):
         os.set_blocking(descriptor, False)
     return Ends(control, out, err), Ends(its_control, its_out, its_err)
 
@@ -50,6 +86,7 @@ class Slot:
     Args:
         number: which slot of the pool.
         closing: descriptor that becomes readable when the pool closes; part of every wait.
+        merge: whether programs have one pipe for stdout and stderr.
 
     Attributes:
         epoll: what to wait on; holds ``closing``, the server's socket and the interpreter's control
@@ -58,89 +95,137 @@ class Slot:
         generation: counts the interpreters.
         server: pid of the slot server, as far as known.
         pid: pid of the interpreter, as far as known.
+        root: the fork server that forked the slot server.
         cells: how many programs this interpreter has taken.
         returncode: how the interpreter ended, once it has.
+        changing: whether a change of all this is under way, or was interrupted.
     """
 
-    def __init__(self, number: int, closing: int) -> None:
+    def __init__(self, number: int, closing: int, *, merge: bool = False) -> None:
         self.number = number
+        self._merge = merge
         self.sock: socket.socket | None = None
         self.ends: Ends | None = None
         self.generation = 0
         self.server: int | None = None
         self.pid: int | None = None
+        self.root: Root | None = None
         self.cells = 0
         self.returncode: int | None = None
-        self._next: tuple[Ends, Ends] | None = None
+        self.changing = False
+        self._closing = closing
+        # Of the next interpreter.
+        self._next_ends: Ends | None = None
+        self._its_ends: Ends | None = None
         self._watched: set[int] = set()
-        self.epoll = select.epoll()
-        self.epoll.register(closing, select.EPOLLIN)
+        self.epoll = self._new_epoll()
+
+    def _new_epoll(self) -> select.epoll:
+        epoll = select.epoll()
+        epoll.register(self._closing, select.EPOLLIN)
+        return epoll
 
     @property
     def alive(self) -> bool:
         """Whether the server was there when last spoken to."""
         return self.sock is not None
 
-    def attach(self, sock: socket.socket) -> None:
-        """Take a new server, and have it fork."""
+    @property
+    def directory(self) -> str | None:
+        """Where its program may write (see ``SlotServer`` in ``_child/slot.py``), if it is seen."""
+        assert self.root is not None
+        if self.root.hidden:
+            return None
+        return f"{self.root.directory}/{self.number}"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal stopped what should begin a program now."""
+        if self.server is None:  # not known before it has forked
+            return self.root is not None and is_stopped(self.root.pid)
+        return is_stopped(self.server) or is_stopped(self.pid)
+
+    def attach(self, sock: socket.socket, root: Root) -> None:
+        """Take a new server of a root, and have it fork."""
+        self.changing = True
         self.detach()
         self.sock = sock
+        self.root = root
         self.epoll.register(sock.fileno(), select.EPOLLIN)
         self.recycle()
 
     def detach(self) -> None:
         """Let go of the server; without its socket it ends."""
-        if self.sock is not None:
-            self.epoll.unregister(self.sock.fileno())
-            self.sock.close()
-            self.sock = None
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            with sock, contextlib.suppress(FileNotFoundError):
+                self.epoll.unregister(sock.fileno())
         self.server = self.pid = None
 
     def prepare(self) -> bool:
         """Open the next interpreter's descriptors ahead; False if none are to be had."""
-        if self._next is None:
+        if self._next_ends is None:
             try:
-                self._next = _open_ends()
+                self._next_ends, self._its_ends = _open_ends(merge=self._merge)
             except OSError:
                 return False  # ``recycle`` tries again, and gives the slot up if need be
         return True
 
     def watch(self, descriptor: int, events: int) -> None:
         """Have the epoll report ``events`` of one of the interpreter's descriptors; 0 for none."""
-        watched = descriptor in self._watched
-        if events == 0:
-            if watched:
-                self.epoll.unregister(descriptor)
-                self._watched.remove(descriptor)
-        elif watched:
+        # An interrupted call has left a descriptor in the set only.
+        if descriptor not in self._watched:
+            if events:
+                self._watched.add(descriptor)
+                self.epoll.register(descriptor, events)
+        elif events:
             self.epoll.modify(descriptor, events)
         else:
-            self.epoll.register(descriptor, events)
-            self._watched.add(descriptor)
+            with contextlib.suppress(FileNotFoundError):
+                self.epoll.unregister(descriptor)
+            self._watched.discard(descriptor)
 
     def recycle(self) -> None:
         """End what runs here and fork the next interpreter. One message; nothing is waited for."""
+        self.changing = True
         self.pid = None
-        self.cells = 0
         self.returncode = None
         self.generation += 1
         if self.sock is None or not self.prepare():
             self.detach()
             self._drop_ends()
+        else:
+            assert self._its_ends is not None
+            # Before the old ends close: at their end of the stream the old interpreter would wake
+            # up.
+            if not _messages.send(self.sock, {"recycle": self.generation}, self._its_ends):
+                self.detach()
+            # Taken before it is closed, as everywhere here: if KeyboardInterrupt comes in between,
+            # a descriptor stays open, which is better than to close somebody else's.
+            its_ends, self._its_ends = self._its_ends, None
+            its_ends.close()
+            self._drop_ends()
+            self.ends, self._next_ends = self._next_ends, None
+            assert self.ends is not None
+            self.watch(self.ends.control, select.EPOLLIN)
+        self.cells = 0
+        self.changing = False
+
+    def reset(self) -> None:
+        """End what runs here, whatever an exception in between has made of this object."""
+        if not self.changing:
+            self.recycle()
             return
-        assert self._next is not None
-        ours, theirs = self._next
-        self._next = None
-        # Before the old ends close: at their end of the stream the old interpreter would wake up.
-        if not _messages.send(self.sock, {"recycle": self.generation}, theirs):
-            self.detach()
-        theirs.close()
-        self._drop_ends()
-        self.ends = ours
-        self.watch(ours.control, select.EPOLLIN)
+        self.close()
+        self._watched.clear()
+        self.epoll = self._new_epoll()
+        self.cells = 0
+        self.changing = False
 
     def check(self) -> None:
         """Read what the server said while the slot was idle; if it is gone, the slot is dead."""
+        if not self.epoll.poll(0, EVENTS):
+            return  # cheaper than to ask the socket, which raises
         try:
             while self.sock is not None:
                 self.note(_messages.receive(self.sock))
@@ -164,7 +249,7 @@ class Slot:
         """Close a forked child's copies. The epoll is shared with the parent: don't change it."""
         if self.sock is not None:
             self.sock.close()
-        for ends in (self.ends, *(self._next or ())):
+        for ends in (self.ends, self._next_ends, self._its_ends):
             if ends is not None:
                 with contextlib.suppress(OSError):  # another thread was closing them at the fork
                     ends.close()
@@ -174,10 +259,11 @@ class Slot:
         """Close every descriptor. The server sees the end of its socket, and ends."""
         self.detach()
         self._drop_ends()
-        if self._next is not None:
-            for ends in self._next:
+        mine, self._next_ends = self._next_ends, None
+        its, self._its_ends = self._its_ends, None
+        for ends in (mine, its):
+            if ends is not None:
                 ends.close()
-            self._next = None
         self.epoll.close()
 
     def _drop_ends(self) -> None:
@@ -185,6 +271,6 @@ class Slot:
         # (epoll(7)).
         for descriptor in tuple(self._watched):
             self.watch(descriptor, 0)
-        if self.ends is not None:
-            self.ends.close()
-            self.ends = None
+        ends, self.ends = self.ends, None
+        if ends is not None:
+            ends.close()

@@ -52,6 +52,44 @@ class InvalidArgumentTypeError(PythonExecutorError, TypeError):
         return f"{self.parameter} must be {self.expected}, not {_excerpt(self.value)} ({kind})"
 
 
+class FileNameError(InvalidArgumentError):
+    """A file that is given to a program has a name that can't be used.
+
+    Attributes:
+        name: the name.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        expected = "relative names without '..', such as 'data/a.csv'"
+        super().__init__("files", name, expected)
+        self.args = name, problem  # what pickling calls the class with
+        self.name = name
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"files must have {self.expected}; the name {_excerpt(self.name)} {self.problem}"
+
+
+class FilesTooLargeError(InvalidArgumentError):
+    """The files that are given to a program are too many, or have too many bytes.
+
+    Attributes:
+        count: how many there are.
+        total: their bytes.
+    """
+
+    def __init__(self, count: int, total: int, most: int, most_bytes: int) -> None:
+        expected = f"at most {most} files of {most_bytes} bytes together"
+        super().__init__("files", (count, total), expected)
+        self.args = count, total, most, most_bytes
+        self.count = count
+        self.total = total
+
+    def __str__(self) -> str:
+        return f"files must be {self.expected}, not {self.count} of {self.total} bytes"
+
+
 class PoolClosedError(PythonExecutorError, RuntimeError):
     """The pool was closed before or during the call; its programs were ended."""
 
@@ -103,6 +141,24 @@ class PoolSaturatedError(PythonExecutorError, RuntimeError):
         )
 
 
+class ExecutionExistsError(PythonExecutorError, ValueError):
+    """An execution of the same ``execution_id`` waits or runs; nothing of the call was run.
+
+    Attributes:
+        execution_id: the name.
+    """
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(execution_id)
+        self.execution_id = execution_id
+
+    def __str__(self) -> str:
+        return (
+            f"an execution with execution_id={_excerpt(self.execution_id)} waits or runs already, "
+            "or this call has it twice. Give each its own, for example uuid.uuid4().hex."
+        )
+
+
 class ForkServerError(PythonExecutorError, RuntimeError):
     """The fork server could not be started or brought back.
 
@@ -116,6 +172,25 @@ class ForkServerError(PythonExecutorError, RuntimeError):
 
     def __str__(self) -> str:
         return f"the fork server of the interpreters failed: {self.reason}"
+
+
+class SandboxUnavailableError(PythonExecutorError, RuntimeError):
+    """A layer of the sandbox that was insisted on can't be had on this machine.
+
+    Attributes:
+        missing: name of each such layer, and what stands in its way.
+    """
+
+    def __init__(self, missing: dict[str, str]) -> None:
+        super().__init__(missing)
+        self.missing = missing
+
+    def __str__(self) -> str:
+        layers = "; ".join(f"{name}: {reason}" for name, reason in self.missing.items())
+        return (
+            f"this machine lacks what the sandbox needs ({layers}). `python-executor doctor` says "
+            'what to do about it; sandbox="auto" does with what there is, sandbox="off" without.'
+        )
 
 
 def _excerpt(value: object) -> str:

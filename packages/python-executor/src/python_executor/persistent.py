@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from python_executor._arguments import check_count, check_modules, check_seconds
 from python_executor._drive import Job, drive
 from python_executor._forkserver import find_python
-from python_executor._frames import run_frame
+from python_executor._frames import MAX_FILES, run_frame
 from python_executor._outcome import result_of
 from python_executor._pool import Pool
 from python_executor._run import Limits
 from python_executor.results import Execution, ExecutionResult, State
+from python_executor.sandbox import SandboxMode, SandboxPolicy
 from python_executor.service import VALUE_LIMIT
 
 
@@ -33,6 +34,10 @@ class PersistentPythonProcess:
         python: interpreter to run cells with; None takes this process's own.
         max_output: bytes of stdout and of stderr that a result keeps.
         max_total_output: bytes that a cell may write to both before it is ended.
+        max_files: bytes of files that a result brings back, and characters of displays; what
+            doesn't fit is left out, and ``truncated`` says so.
+        sandbox: ``"auto"`` takes every layer of protection that this machine gives, ``"strict"``
+            insists on those that matter, ``"off"`` is for trusted code; or a ``SandboxPolicy``.
         startup_timeout: seconds that the start may take.
 
     Raises:
@@ -40,6 +45,7 @@ class PersistentPythonProcess:
         InvalidArgumentTypeError: a value has the wrong type (a ``TypeError``).
         ForkServerError: the interpreter can't be started, or a module of ``preload`` can't be
             imported.
+        SandboxUnavailableError: a layer of the sandbox that is insisted on can't be had.
 
     Example:
         >>> with PersistentPythonProcess(timeout=5.0) as process:
@@ -57,11 +63,14 @@ class PersistentPythonProcess:
         python: str | os.PathLike[str] | None = None,
         max_output: int = 1024 * 1024,
         max_total_output: int = 64 * 1024 * 1024,
+        max_files: int = MAX_FILES,
+        sandbox: SandboxMode | SandboxPolicy = "auto",
         startup_timeout: float = 60.0,
     ) -> None:
         self._timeout = check_seconds("timeout", timeout)
         check_count("max_output", max_output, least=1)
         check_count("max_total_output", max_total_output, least=max_output)
+        self._max_files = check_count("max_files", max_files, least=0)
         self._value_limit = min(max_output, VALUE_LIMIT)
         self._lock = threading.Lock()
         self._cells = 0
@@ -71,12 +80,18 @@ class PersistentPythonProcess:
             python=find_python(python),
             preload=check_modules(preload),
             startup_timeout=check_seconds("startup_timeout", startup_timeout),
-            limits=Limits(max_output, max_total_output),
+            limits=Limits(max_output, max_total_output, max_files=max_files),
             max_pending=None,
+            sandbox=sandbox,
         )
 
     def execute(
-        self, code: str, *, timeout: float | None = None, stdin: str | None = None
+        self,
+        code: str,
+        *,
+        timeout: float | None = None,
+        stdin: str | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> ExecutionResult:
         """Execute one cell and wait for its result.
 
@@ -84,6 +99,8 @@ class PersistentPythonProcess:
             code: Python source. Tracebacks call it ``<cell 1>``, ``<cell 2>``, ...
             timeout: seconds; None takes the process's own.
             stdin: text of the standard input, for this cell.
+            files: what is put into the interpreter's own directory before the cell, by name. They
+                replace files of the same names.
 
         Returns:
             The result; ``state`` tells what the cell started from.
@@ -91,11 +108,14 @@ class PersistentPythonProcess:
         Raises:
             InvalidArgumentError: ``code`` holds a NUL, ``timeout`` is not positive and finite.
             InvalidArgumentTypeError: an argument has the wrong type.
+            FileNameError: a name of ``files`` is absolute, leads elsewhere, or can't be that of a
+                file (an InvalidArgumentError).
+            FilesTooLargeError: ``files`` are too many or too large (an InvalidArgumentError).
             PoolClosedError: cleaned up, before or during the call.
             ForkServerError: the fork server died and could not be brought back.
         """
         self._pool.check()
-        execution = Execution(code, timeout, stdin)
+        execution = Execution(code, timeout, stdin, files)
         seconds = self._timeout if timeout is None else timeout
         with self._lock:
             self._cells += 1
@@ -106,6 +126,8 @@ class PersistentPythonProcess:
             stdin=execution.stdin,
             cell=True,
             limit=self._value_limit,
+            files=execution.files,
+            max_files=self._max_files,
         )
         run = drive(self._pool, Job(frame, seconds, keep=True))
         with self._lock:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
-from python_executor._arguments import check_code, check_seconds, check_stdin
+from python_executor._arguments import (
+    check_code,
+    check_files,
+    check_name,
+    check_seconds,
+    check_stdin,
+)
 
-Status = Literal["ok", "error", "timeout", "memory", "crashed", "output", "rejected"]
+Status = Literal["ok", "error", "timeout", "memory", "crashed", "output", "rejected", "cancelled"]
 """How an execution ended.
 
 ``ok``; ``error``: an uncaught exception or ``sys.exit`` with a status; ``timeout``; ``memory``: an
-uncaught MemoryError; ``crashed``: the process ended by itself (a signal, ``os._exit``) or broke the
-protocol; ``output``: it wrote more than ``max_total_output``; ``rejected``: refused before it ran
-(not used yet).
+uncaught MemoryError, an exception that was raised over one or a group that holds one, or ended
+because it took more memory than it may (a MemoryError that ends a thread is no end of the program);
+``crashed``: the process ended by itself (a signal, ``os._exit``) or broke the protocol; ``output``:
+it wrote more than ``max_total_output``, or more into its directory than it may; ``cancelled``: it
+was cancelled while it ran; ``rejected``: it was cancelled before it began.
 """
 
 State = Literal["fresh", "kept", "restored", "lost"]
@@ -29,10 +38,13 @@ class ErrorInfo(TypedDict):
 
     type: str
     """Qualified name of the exception; for a program that was ended or ended itself one of
-    ``TimeoutError``, ``ProcessCrashedError`` and ``OutputLimitError``."""
+    ``TimeoutError``, ``ProcessCrashedError``, ``MemoryLimitError``, ``OutputLimitError``,
+    ``DiskLimitError`` and ``CancelledError``; ``InputError`` for a cell whose files or input could
+    not be put in place."""
     message: str
     traceback: str
-    """The program's own frames with their source lines; what libraries did is on stderr only."""
+    """The program's own frames with their source lines, of a recursion the first and the last; all
+    that a script would print is on stderr."""
 
 
 class ExecutionResult(TypedDict):
@@ -42,6 +54,7 @@ class ExecutionResult(TypedDict):
     """Whether ``status`` is ``ok``. A warning on stderr is no failure."""
     stdout: str
     stderr: str
+    """Empty with ``merge_stderr``: it is in ``stdout``."""
     returncode: int
     """As ``subprocess`` gives it: negative for a signal, -9 for a program that was ended."""
     status: Status
@@ -51,11 +64,22 @@ class ExecutionResult(TypedDict):
     duration: float
     """Seconds from the program's start to its end."""
     truncated: bool
-    """Whether stdout, stderr or value were cut to ``max_output``."""
+    """Whether stdout, stderr or value were cut to ``max_output``, or files or displays left out."""
     files: dict[str, bytes]
-    """Files that the program made: always empty in this version."""
+    """What the program made or changed in its working directory, by name.
+
+    Names are relative, with ``/`` for files in subdirectories. Regular files only, and not those
+    that begin with a dot (or are in such a directory) at the top, where caches are, nor
+    ``__pycache__``. Of a cell: what that cell made. Empty for a program that was ended or crashed.
+    What goes beyond ``max_files`` bytes or 1,000 files is left out.
+    """
     displays: list[dict[str, str]]
-    """MIME bundles that the program showed: always empty in this version."""
+    """What the program showed, in order: MIME bundles.
+
+    Text is as it is, an image base64 as Jupyter has it. They come out when they are shown, so those
+    of a program that was ended are here too: figures of matplotlib at ``show``, and those left open
+    at the end. At most 100, and ``max_files`` characters together.
+    """
     session: str | None
     """Name of the session: always None in this version."""
     state: State
@@ -69,23 +93,33 @@ class Execution:
         code: Python source.
         timeout: seconds; None takes the pool's.
         stdin: what the program reads from its standard input; None is an empty one.
+        files: what it finds in its working directory: relative names, with ``/`` for files in
+            subdirectories, to bytes. A copy is taken.
+        execution_id: a name to cancel it by; no two living executions of a pool may share one.
 
     Raises:
         InvalidArgumentTypeError: a value has the wrong type.
         InvalidArgumentError: code holds a NUL, timeout is not positive and finite, stdin is not
-            UTF-8.
+            UTF-8, execution_id is empty.
+        FileNameError: a name of files is absolute, leads elsewhere, or can't be that of a file.
+        FilesTooLargeError: files are too many or too large.
 
     Example:
-        >>> Execution("print(input())", timeout=2.0, stdin="hello")
-        Execution(code='print(input())', timeout=2.0, stdin='hello')
+        >>> Execution("print(input())", timeout=2.0, stdin="hello").stdin
+        'hello'
     """
 
     code: str
     timeout: float | None = None
     stdin: str | None = None
+    files: Mapping[str, bytes] | None = field(default=None, hash=False)
+    execution_id: str | None = None
 
     def __post_init__(self) -> None:
         check_code(self.code)
         if self.timeout is not None:
             check_seconds("timeout", self.timeout)
         check_stdin(self.stdin)
+        object.__setattr__(self, "files", check_files(self.files))
+        if self.execution_id is not None:
+            check_name("execution_id", self.execution_id)

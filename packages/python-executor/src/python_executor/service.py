@@ -3,67 +3,45 @@
 from __future__ import annotations
 
 import os
-import threading
+import time
 import warnings
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import Literal, Self
 
-from python_executor._arguments import POOL_LIMIT, check_count, check_modules, check_seconds
-from python_executor._drive import Job, drive, drive_all
+from python_executor._arguments import (
+    POOL_LIMIT,
+    check_choice,
+    check_count,
+    check_flag,
+    check_modules,
+    check_name,
+    check_seconds,
+)
+from python_executor._drive import Echo, Job, drive, drive_all
 from python_executor._forkserver import find_python
-from python_executor._frames import run_frame
-from python_executor._outcome import result_of
+from python_executor._frames import MAX_FILES, run_frame
+from python_executor._outcome import rejected, result_of
 from python_executor._pool import Pool
+from python_executor._reports import PoolInfo, PoolStats
 from python_executor._run import Limits, Run
+from python_executor._statistics import Recorder
 from python_executor.errors import InvalidArgumentTypeError
 from python_executor.results import Execution, ExecutionResult
+from python_executor.sandbox import SandboxMode, SandboxPolicy
 
 # Longest value (characters), whatever max_output is: it must fit into a frame.
 VALUE_LIMIT = 1024 * 1024
-
-
-class PoolStats(TypedDict):
-    """What a pool has done and is doing."""
-
-    pool_size: int
-    idle: int
-    running: int
-    pending: int
-    """Executions that wait for an interpreter."""
-    executions: int
-    """Executions that ended."""
-    by_status: dict[str, int]
-    restarts: int
-    """Slot servers that had to be replaced."""
-
-
-class PoolInfo(TypedDict):
-    """What a pool is made of."""
-
-    pool_size: int
-    timeout: float
-    preload: list[str]
-    python: str
-    """Path of the interpreter that runs programs."""
-    python_version: str
-    server: int | None
-    """Pid of the root fork server."""
-    slot_servers: list[int]
-    """Pids, as far as known: a server says its own once it has forked."""
-    directory: str | None
-    """The pool's temporary directory, in which each program has its own."""
-    isolation: str
-    closed: bool
+ISOLATIONS = ("process", "namespace")
+ASSIGNMENTS = ("idle-first", "round-robin")
 
 
 class PythonExecutorService:
     r"""A pool of Python interpreters: every program runs in a process that nobody used before.
 
     The processes are forked ahead of time from a warm parent, so isolation costs a message and not
-    the start of an interpreter. It is isolation of processes, not yet a security boundary: a
-    program can read what the user of this process can.
+    the start of an interpreter. Each runs in a sandbox that works in an ordinary container: see
+    ``SandboxPolicy``, and what ``info()["sandbox"]`` says of this machine.
 
     Thread-safe. The thread that calls drives its own programs; there is no thread in the
     background. If the process that owns the pool ends, even by SIGKILL, every program, server and
@@ -72,6 +50,17 @@ class PythonExecutorService:
     Args:
         pool_size: how many programs run at the same time.
         timeout: seconds that a program may run, counted from its start; a call can give its own.
+        isolation: ``process``: each program in a process that nobody used before; ``namespace``:
+            for trusted programs that are to start within microseconds: the process is used again
+            with a fresh ``__main__``. All else that a program changes stays for the next: imported
+            modules and what was done to them, ``builtins``, the working directory and its files,
+            the environment, open files, threads, signal handlers. Exit functions don't run. A
+            program that crashes, is ended or floods costs the process, and the next has a new one.
+        assignment: ``idle-first``: an execution gets whichever slot is free; ``round-robin``:
+            execution k, in the order of calls, gets slot k modulo ``pool_size`` and waits for it.
+            With both, callers take turns: a large batch doesn't keep others waiting.
+        merge_stderr: whether what a program writes to stderr goes to stdout, in the exact order in
+            which it writes; then nothing is buffered, and each ``print`` costs a little more.
         max_pending: how many executions may wait for an interpreter; None is no limit.
         preload: names of modules that programs find already imported.
         python: interpreter to run programs with, for example that of another virtual environment,
@@ -80,6 +69,10 @@ class PythonExecutorService:
             from the tail; also the longest ``value`` in characters, up to 1 MiB.
         max_total_output: bytes that a program may write to both; past it the program ends with
             status ``output``.
+        max_files: bytes of files that a result brings back, and characters of displays; what
+            doesn't fit is left out, and ``truncated`` says so.
+        sandbox: ``"auto"`` takes every layer of protection that this machine gives, ``"strict"``
+            insists on those that matter, ``"off"`` is for trusted code; or a ``SandboxPolicy``.
         startup_timeout: seconds that the fork server may take to start, imports of ``preload``
             included.
 
@@ -88,6 +81,7 @@ class PythonExecutorService:
         InvalidArgumentTypeError: a value has the wrong type (a ``TypeError``).
         ForkServerError: the interpreter can't be started, or a module of ``preload`` can't be
             imported.
+        SandboxUnavailableError: a layer of the sandbox that is insisted on can't be had.
 
     Example:
         >>> with PythonExecutorService(pool_size=2) as executor:
@@ -101,35 +95,55 @@ class PythonExecutorService:
         pool_size: int = 32,
         timeout: float = 10.0,
         *,
+        isolation: Literal["process", "namespace"] = "process",
+        assignment: Literal["idle-first", "round-robin"] = "idle-first",
+        merge_stderr: bool = False,
         max_pending: int | None = None,
         preload: Sequence[str] = (),
         python: str | os.PathLike[str] | None = None,
         max_output: int = 1024 * 1024,
         max_total_output: int = 64 * 1024 * 1024,
+        max_files: int = MAX_FILES,
+        sandbox: SandboxMode | SandboxPolicy = "auto",
         startup_timeout: float = 60.0,
     ) -> None:
         check_count("pool_size", pool_size, least=1, most=POOL_LIMIT)
         self._timeout = check_seconds("timeout", timeout)
         if max_pending is not None:
             check_count("max_pending", max_pending, least=0)
+        self._max_pending = max_pending
+        self._isolation = check_choice("isolation", isolation, ISOLATIONS)
+        self._reuse = isolation == "namespace"
+        self._assignment = check_choice("assignment", assignment, ASSIGNMENTS)
+        self._merge_stderr = check_flag("merge_stderr", merge_stderr)
         check_count("max_output", max_output, least=1)
         check_count("max_total_output", max_total_output, least=max_output)
+        self._max_files = check_count("max_files", max_files, least=0)
         self._preload = check_modules(preload)
         self._python = find_python(python)
         self._value_limit = min(max_output, VALUE_LIMIT)
-        self._counts: Counter[str] = Counter()
-        self._counts_lock = threading.Lock()
+        self._startup_timeout = check_seconds("startup_timeout", startup_timeout)
         self._pool = Pool(
             pool_size,
             python=self._python,
             preload=self._preload,
-            startup_timeout=check_seconds("startup_timeout", startup_timeout),
-            limits=Limits(max_output, max_total_output),
+            startup_timeout=self._startup_timeout,
+            limits=Limits(max_output, max_total_output, max_files=max_files),
             max_pending=max_pending,
+            sandbox=sandbox,
+            merge_stderr=merge_stderr,
+            in_turn=assignment == "round-robin",
         )
+        self._recorder = Recorder()
 
     def execute(
-        self, code: str, *, timeout: float | None = None, stdin: str | None = None
+        self,
+        code: str,
+        *,
+        timeout: float | None = None,
+        stdin: str | None = None,
+        files: Mapping[str, bytes] | None = None,
+        execution_id: str | None = None,
     ) -> ExecutionResult:
         """Execute one program and wait for its result.
 
@@ -138,6 +152,9 @@ class PythonExecutorService:
                 expression, the result has the value's ``repr``.
             timeout: seconds; None takes the pool's.
             stdin: text of the standard input; without it, ``input()`` raises EOFError.
+            files: what the program finds in its working directory, by name: relative, with ``/``
+                for files in subdirectories.
+            execution_id: a name for ``cancel``.
 
         Returns:
             The result. A program that fails, crashes or runs too long is a result as well.
@@ -145,19 +162,29 @@ class PythonExecutorService:
         Raises:
             InvalidArgumentError: ``code`` holds a NUL, ``timeout`` is not positive and finite.
             InvalidArgumentTypeError: an argument has the wrong type.
+            FileNameError: a name of ``files`` is absolute, leads elsewhere, or can't be that of a
+                file (an InvalidArgumentError).
+            FilesTooLargeError: ``files`` are too many or too large (an InvalidArgumentError).
             PoolClosedError: the pool is closed, before or during the call; the program was ended.
             PoolSaturatedError: more than ``max_pending`` would wait.
+            ExecutionExistsError: an execution of the same ``execution_id`` waits or runs.
             ForkServerError: the fork server died and could not be brought back.
         """
+        return self._execute(Execution(code, timeout, stdin, files, execution_id), None)
+
+    def _execute(self, execution: Execution, echo: Echo | None) -> ExecutionResult:
+        """Execute a program whose output is also passed on as it comes, for the command line."""
         self._pool.check()
-        job = self._job(Execution(code, timeout, stdin))
-        return self._result(drive(self._pool, job), job)
+        job = self._job(execution, echo)
+        called = time.monotonic()
+        run = drive(self._pool, job) if job.name is None else drive_all(self._pool, [job])[0]
+        return self._result(run, job, called)
 
     def execute_batch(self, executions: Sequence[Execution | str]) -> list[ExecutionResult]:
         """Execute programs in parallel over the pool; one call for as many as there are.
 
         Args:
-            executions: programs, as text or with their own timeout and stdin. More than
+            executions: programs, as text or with their own timeout, stdin and files. More than
                 ``pool_size`` wait for their turn; other callers get theirs in between.
 
         Returns:
@@ -168,6 +195,8 @@ class PythonExecutorService:
             InvalidArgumentTypeError: as for ``execute``; nothing was run.
             PoolClosedError: the pool is closed, before or during the call; all programs were ended.
             PoolSaturatedError: more than ``max_pending`` would wait; nothing was run.
+            ExecutionExistsError: an ``execution_id`` is that of an execution that waits or runs, or
+                is there twice; nothing was run.
             ForkServerError: the fork server died and could not be brought back; all programs were
                 ended.
 
@@ -182,31 +211,61 @@ class PythonExecutorService:
         jobs = [self._job(_as_execution(item)) for item in _as_items(executions)]
         if not jobs:
             return []
+        called = time.monotonic()
         runs = drive_all(self._pool, jobs)
-        return [self._result(run, job) for run, job in zip(runs, jobs, strict=True)]
+        return [self._result(run, job, called) for run, job in zip(runs, jobs, strict=True)]
 
-    def _job(self, execution: Execution) -> Job:
+    def _job(self, execution: Execution, echo: Echo | None = None) -> Job:
         timeout = self._timeout if execution.timeout is None else execution.timeout
         frame = run_frame(
             execution.code,
             name="<program>",
             stdin=execution.stdin,
-            cell=False,
+            cell=self._reuse,
+            fresh=self._reuse,
             limit=self._value_limit,
+            files=execution.files,
+            max_files=self._max_files,
+            seconds=None if self._reuse else timeout,  # a used process has used some
         )
-        return Job(frame, timeout)
+        return Job(
+            frame,
+            timeout,
+            keep=self._reuse,
+            quiet=self._reuse,
+            name=execution.execution_id,
+            echo=echo,
+        )
 
-    def _result(self, run: Run, job: Job) -> ExecutionResult:
-        result = result_of(run, job.timeout, "fresh")
-        with self._counts_lock:
-            self._counts[result["status"]] += 1
+    def cancel(self, execution_id: str) -> bool:
+        """Cancel an execution, from any thread; returns at once.
+
+        One that waits never begins: its result has status ``rejected``. One that runs is ended with
+        all its processes: status ``cancelled``, return code -9, and what it had written.
+
+        Args:
+            execution_id: what the execution was given.
+
+        Returns:
+            Whether it is cancelled; False if no execution of that name waits or runs.
+
+        Raises:
+            InvalidArgumentError: it is empty.
+            InvalidArgumentTypeError: it is not a string.
+        """
+        self._pool.check()
+        return self._pool.queue.cancel(check_name("execution_id", execution_id))
+
+    def _result(self, run: Run | None, job: Job, called: float) -> ExecutionResult:
+        result = rejected() if run is None else result_of(run, job.timeout, "fresh")
+        wait = None if run is None or run.started_at is None else run.started_at - called
+        self._recorder.add(result["status"], wait, result["duration"])
         return result
 
     def stats(self) -> PoolStats:
-        """Return counts of executions and of what goes on now."""
+        """Return what the pool has done, and what goes on now. Cheap: ask as often as you like."""
         self._pool.check()
-        with self._counts_lock:
-            by_status = dict(self._counts)
+        by_status, wait, run = self._recorder.summary()
         queue = self._pool.queue
         idle = queue.idle
         return {
@@ -214,25 +273,41 @@ class PythonExecutorService:
             "idle": idle,
             "running": 0 if queue.closed else self._pool.size - idle,
             "pending": queue.pending,
+            "pending_peak": queue.peak,
             "executions": sum(by_status.values()),
             "by_status": by_status,
+            "wait": wait,
+            "run": run,
             "restarts": self._pool.restarts,
+            "root_restarts": self._pool.root_restarts,
+            "uptime": self._recorder.uptime,
         }
 
     def info(self) -> PoolInfo:
         """Return what the pool is made of."""
         self._pool.check()
         server = self._pool.server
+        slots = self._pool.slots
+        limits = self._pool.limits
         return {
             "pool_size": self._pool.size,
             "timeout": self._timeout,
+            "isolation": self._isolation,
+            "assignment": self._assignment,
+            "merge_stderr": self._merge_stderr,
+            "max_pending": self._max_pending,
+            "max_output": limits.max_output,
+            "max_total_output": limits.max_total_output,
+            "max_files": limits.max_files,
+            "startup_timeout": self._startup_timeout,
             "preload": list(self._preload),
             "python": self._python,
             "python_version": "" if server is None else server.python,
+            "owner": self._pool.owner,
             "server": None if server is None else server.pid,
-            "slot_servers": [slot.server for slot in self._pool.slots if slot.server is not None],
-            "directory": None if server is None else server.directory,
-            "isolation": "process",
+            "slot_servers": [pid for slot in slots if (pid := slot.server) is not None],
+            "directory": None if server is None or server.hidden else server.directory,
+            "sandbox": self._pool.sandbox(),
             "closed": self._pool.queue.closed,
         }
 

@@ -12,7 +12,11 @@ PACKAGE = "_python_executor_child"
 
 
 def main() -> None:
-    """Load this folder as a package of its own name, serve, and run what a forked child is for."""
+    """Load this folder as a package of its own name, and be what it takes: root, slot, program.
+
+    Each serves until it is done, or until it finds itself a forked child of its, and returns what
+    that is to be: so nobody stands on the stack of another, and a program begins on an empty one.
+    """
     folder = Path(__file__).parent
     spec = importlib.util.spec_from_file_location(
         PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -23,10 +27,10 @@ def main() -> None:
     sys.modules[PACKAGE] = module
     spec.loader.exec_module(module)
     root = importlib.import_module(f"{PACKAGE}.root")
-    interpreter = root.serve(json.loads(sys.argv[1]))
-    if interpreter is None:
-        os._exit(0)  # a server that is done: what preloaded modules do at exit is for programs
-    interpreter.run()
+    role = root.start(json.loads(sys.argv[1]))
+    while role is not None:
+        role = role.serve()
+    os._exit(0)  # a server that is done: what preloaded modules do at exit is for programs
 
 
 if __name__ == "__main__":

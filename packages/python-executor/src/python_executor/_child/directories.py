@@ -1,19 +1,25 @@
-"""Removing what a program left in its temporary directory, however deep or oddly protected."""
+"""Removing what a program left in its temporary directory, however deep or oddly protected.
+
+By descriptors, not by paths: another program, which may write there because its policy says so,
+can't put a symbolic link in the way that leads somewhere else.
+"""
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: PTH101, PTH104, PTH106, PTH108
+# ruff: noqa: PTH101, PTH106
 from __future__ import annotations
 
 import errno
 import os
 import stat
 
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 def remove(path: str) -> None:
     """Remove a directory and all in it; does nothing if there is none.
 
-    A subdirectory is first moved up beside the others, so neither recursion nor long paths limit
-    the depth. Nobody may be writing there any more.
+    Nobody may be writing there any more.
     """
     try:
         os.rmdir(path)
@@ -24,28 +30,77 @@ def remove(path: str) -> None:
             raise
     else:
         return  # empty, as most are
-    waiting = _empty(path)
-    moved = 0
-    while waiting:
-        folder = waiting.pop()
-        for inner in _empty(folder):
-            os.chmod(inner, stat.S_IRWXU)  # a rename rewrites its ".."
-            moved += 1
-            target = f"{path}/.moved-{os.getpid()}-{moved}"
-            os.rename(inner, target)
-            waiting.append(target)
-        os.rmdir(folder)
+    clear(path)
     os.rmdir(path)
 
 
-def _empty(folder: str) -> list[str]:
-    """Unlink the files of a directory; returns the paths of its subdirectories."""
-    os.chmod(folder, stat.S_IRWXU)
+def clear(path: str) -> None:
+    """Remove all in a directory, which stays.
+
+    A subdirectory is first moved up beside the others, so neither recursion nor long paths limit
+    the depth.
+    """
+    top = _open_unlocked(path, None)
+    try:
+        waiting = _empty(top)
+        token = os.urandom(8).hex() if waiting else ""  # a name that a program can't have taken
+        moved = 0
+        while waiting:
+            name = waiting.pop()
+            folder = _open_unlocked(name, top)
+            try:
+                for inner in _empty(folder):
+                    moved += 1
+                    target = f".{token}-{moved}"
+                    _move(inner, folder, target, top)
+                    waiting.append(target)
+            finally:
+                os.close(folder)
+            os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+
+
+def _empty(folder: int) -> list[str]:
+    """Unlink files and empty directories; returns the names of the other directories."""
     inner = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                inner.append(entry.path)
-            else:
-                os.unlink(entry.path)
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=folder)
+                continue
+            try:
+                os.rmdir(entry.name, dir_fd=folder)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                inner.append(entry.name)
     return inner
+
+
+def _open_unlocked(name: str, parent: int | None) -> int:
+    """Open a directory, and let its owner do everything in it."""
+    try:
+        folder = os.open(name, _OPEN, dir_fd=parent)
+    except PermissionError:
+        _unlock(name, parent)
+        folder = os.open(name, _OPEN, dir_fd=parent)
+    os.chmod(folder, stat.S_IRWXU)
+    return folder
+
+
+def _unlock(name: str, parent: int | None) -> None:
+    handle = os.open(name, _HANDLE, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
+    finally:
+        os.close(handle)
+
+
+def _move(name: str, parent: int, target: str, top: int) -> None:
+    """Rename a directory, which rewrites the ".." in it."""
+    try:
+        os.rename(name, target, src_dir_fd=parent, dst_dir_fd=top)
+    except PermissionError:
+        _unlock(name, parent)
+        os.rename(name, target, src_dir_fd=parent, dst_dir_fd=top)

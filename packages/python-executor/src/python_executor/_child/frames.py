@@ -16,21 +16,24 @@ _encode: Any = _make_encoder(None, None, _escape, None, ": ", ", ", *(False, Fal
 _decode: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _read = os.read
 _write = os.write
+# The longest frame that the host takes (bytes).
+FRAME_LIMIT = 16 * 1024 * 1024
 
 
 def receive(descriptor: int) -> dict[str, Any] | None:
     """Take one frame; None at the end of the stream."""
-    header = _read_exactly(descriptor, 4)
+    header = read_exactly(descriptor, 4)
     if header is None:
         return None
-    body = _read_exactly(descriptor, int.from_bytes(header, "big"))
+    body = read_exactly(descriptor, int.from_bytes(header, "big"))
     if body is None:
         return None
     frame: dict[str, Any] = _decode(body.decode(), 0)[0]
     return frame
 
 
-def _read_exactly(descriptor: int, size: int) -> bytes | None:
+def read_exactly(descriptor: int, size: int) -> bytes | None:
+    """Read ``size`` bytes; None at the end of the stream."""
     data = _read(descriptor, size)
     if len(data) == size:
         return data
@@ -48,7 +51,21 @@ def send(descriptor: int, frame: dict[str, Any]) -> None:
     Raises:
         OSError: the descriptor was closed or the host is gone.
     """
+    write(descriptor, encode(frame))
+
+
+def encode(frame: dict[str, Any]) -> bytes:
+    """Return a frame as it is sent."""
     body = "".join(_encode(frame, 0)).encode()
-    data = len(body).to_bytes(4, "big") + body
-    while data:
-        data = data[_write(descriptor, data) :]
+    return len(body).to_bytes(4, "big") + body
+
+
+def write(descriptor: int, data: bytes) -> None:
+    """Send encoded frames.
+
+    Raises:
+        OSError: the descriptor was closed or the host is gone.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[_write(descriptor, rest) :]

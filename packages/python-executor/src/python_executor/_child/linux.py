@@ -1,15 +1,22 @@
-"""The ``prctl`` calls that tie processes together (prctl(2)); Python has no binding for them."""
+"""System calls that Python has no binding for: ``prctl``, and any by its number."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
+PR_SET_SECCOMP = 22
+PR_CAPBSET_DROP = 24
+PR_SET_SECUREBITS = 28
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
 _fflush = _libc.fflush  # looked up before a program can patch what the look-up needs
 
 
@@ -20,8 +27,47 @@ def prctl(option: int, value: int) -> None:
         OSError: the kernel refused.
     """
     if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"prctl({option}, {value}): {os.strerror(number)}")
+        raise _failure(f"prctl({option}, {value})")
+
+
+def prctl_with(option: int, value: int, structure: ctypes.Structure) -> None:
+    """Call ``prctl(option, value, &structure)``.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    if _libc.prctl(option, ctypes.c_ulong(value), ctypes.byref(structure), 0, 0) != 0:
+        raise _failure(f"prctl({option}, {value}, ...)")
+
+
+def syscall(number: int, *arguments: Any) -> int:
+    """Make a system call; integers go as longs.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    result: int = _syscall(
+        ctypes.c_long(number),
+        *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments),
+    )
+    if result < 0:
+        raise _failure(f"system call {number}")
+    return result
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Call a function of libc that returns 0, or -1 and sets errno.
+
+    Raises:
+        OSError: it failed.
+    """
+    if getattr(_libc, name)(*arguments) != 0:
+        raise _failure(name)
+
+
+def _failure(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{what}: {os.strerror(number)}")
 
 
 def die_with_parent(parent: int, number: int) -> None:

@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
-import array
 import json
 import os
 import socket
-from typing import Any
+import struct
+from typing import TYPE_CHECKING, Any
 
-# The largest message (bytes). Only a report of a failed preload comes near it.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# The largest message that is sent (bytes). Only a report of a failed preload comes near it.
 MESSAGE_LIMIT = 65536
+# The largest that comes: a number with its name.
+_REQUEST_LIMIT = 512
 # The most descriptors that a message carries.
 DESCRIPTOR_LIMIT = 8
+# Made ready, and in C: what a slot server runs here, its interpreters' memory is copied for.
+_SPACE = socket.CMSG_SPACE(DESCRIPTOR_LIMIT * struct.calcsize("i"))
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
+_unpack = [struct.Struct(f"{count}i").unpack for count in range(DESCRIPTOR_LIMIT + 1)]
+_decode: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
-def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+def receive(sock: socket.socket) -> tuple[dict[str, Any], Sequence[int]] | None:
     """Take one message and its descriptors; None when the host has closed its side or died."""
-    space = socket.CMSG_SPACE(DESCRIPTOR_LIMIT * array.array("i").itemsize)
     try:
-        data, ancillary, _, _ = sock.recvmsg(MESSAGE_LIMIT, space, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = sock.recvmsg(_REQUEST_LIMIT, _SPACE, _CLOSE_ON_EXEC)
     except ConnectionResetError:
         return None  # the host ended with a message of ours unread
-    descriptors = array.array("i")
-    for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    descriptors: Sequence[int] = ()
+    for _, _, content in ancillary:  # SCM_RIGHTS: nothing else was asked for
+        descriptors = _unpack[len(content) // 4](content)
     if not data:
         for descriptor in descriptors:
             os.close(descriptor)
         return None
-    return json.loads(data), descriptors.tolist()
+    return _decode(data.decode(), 0)[0], descriptors
 
 
 def send(sock: socket.socket, message: dict[str, Any]) -> None:
     """Send one message; a host that is gone is no error here: ``receive`` will tell."""
+    _send(sock, json.dumps(message).encode())
+
+
+def tell_forked(sock: socket.socket, generation: int, pid: int, server: int) -> None:
+    """Tell the host of a new interpreter: ``send``, in one step."""
+    _send(
+        sock, b'{"kind":"forked","generation":%d,"pid":%d,"server":%d}' % (generation, pid, server)
+    )
+
+
+def _send(sock: socket.socket, data: bytes) -> None:
     try:
-        sock.send(json.dumps(message).encode())
+        sock.send(data)
     except (BrokenPipeError, ConnectionResetError):
         return

@@ -1,7 +1,5 @@
 """Running one program as a script's ``__main__``, and telling how it went."""
 
-# Plain paths: pathlib would be imported into every program.
-# ruff: noqa: PTH120
 from __future__ import annotations
 
 import ast
@@ -9,21 +7,17 @@ import atexit
 import builtins
 import io
 import linecache
-import os
 import sys
-import traceback
-from contextlib import suppress
-from types import ModuleType, TracebackType
+from functools import partial
+from types import ModuleType
 from typing import Any
 
-from . import linux
+from . import failures, linux
+from .figures import show_left_open
 
 # A program may patch ``builtins``, which these functions then don't see.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
-_HERE = os.path.dirname(__file__)
-# Longest text of an error's message or traceback (characters); the whole traceback is on stderr.
-ERROR_LIMIT = 65536
-CUT = "\n... [{} characters cut] ...\n"
+_run_exit_functions = atexit._run_exitfuncs  # noqa: SLF001
 
 
 class Program:
@@ -37,25 +31,23 @@ class Program:
 
     def __init__(self, main: ModuleType, frame: dict[str, Any]) -> None:
         self._main = main
-        self._code: str = frame["code"]
+        self._code: str = frame["code"].removeprefix("\ufeff")  # as of a file
         self._name: str = frame["name"]
         self._limit: int = frame["limit"]
 
     def run(self) -> dict[str, Any]:
         """Run it to its last line. Returns the result frame; nothing is flushed or joined yet."""
-        outcome: dict[str, Any] = {
-            "kind": "result", "returncode": 0, "value": None, "error": None, "truncated": False,
-        }  # fmt: skip
+        outcome = _outcome()
         self._announce()
         try:
             value = self._execute()
             if value is not None:
-                outcome["value"], outcome["truncated"] = shorten(repr(value), self._limit)
+                outcome["value"], outcome["truncated"] = failures.shorten(repr(value), self._limit)
         except SystemExit as stop:
             outcome["returncode"], outcome["error"] = _exit_status(stop)
         except BaseException as error:  # noqa: BLE001  (whatever it raises is its result)
             outcome["returncode"] = -2 if isinstance(error, KeyboardInterrupt) else 1
-            outcome["error"] = self._report(error)
+            outcome["error"] = failures.report(error, self._name)
         return outcome
 
     def _announce(self) -> None:
@@ -66,6 +58,8 @@ class Program:
         names.setdefault("__annotations__", {})
         sys.argv = [self._name]
         lines = io.StringIO(self._code).readlines()
+        if lines and lines[-1][-1] != "\n":
+            lines[-1] += "\n"  # as linecache does: traceback counts on it
         # An entry without a modification time is never dropped by linecache.checkcache.
         linecache.cache[self._name] = (len(self._code), None, lines, self._name)
 
@@ -86,56 +80,25 @@ class Program:
         value: object = eval(expression, self._main.__dict__)  # noqa: S307
         return value
 
-    def _report(self, error: BaseException) -> dict[str, str]:
-        """Print the traceback as a script does, without our frames; return what the host gets."""
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
-            trace = trace.tb_next
-        error = error.with_traceback(trace)
-        try:
-            if sys.excepthook is sys.__excepthook__:
-                lines = traceback.format_exception(type(error), error, trace)
-                print("".join(lines), end="", file=sys.stderr)
-            else:
-                sys.excepthook(type(error), error, trace)
-        except BaseException:  # noqa: BLE001  (a hook or a stream of the program's own; it failed anyway)
-            _complain()
-        return {
-            "type": shorten(_name_of(type(error)), ERROR_LIMIT)[0],
-            "message": shorten(_text_of(error), ERROR_LIMIT)[0],
-            "traceback": shorten(self._own_frames(error, trace), ERROR_LIMIT)[0],
-        }
 
-    def _own_frames(self, error: BaseException, trace: TracebackType | None) -> str:
-        """Format the traceback without the frames of libraries, here and in what caused it."""
-        try:
-            whole = traceback.TracebackException(type(error), error, trace, lookup_lines=False)
-            part: traceback.TracebackException | None = whole
-            while part is not None:
-                part.stack[:] = [frame for frame in part.stack if frame.filename == self._name]
-                part = part.__cause__ or part.__context__
-            return "".join(whole.format())
-        except BaseException:  # noqa: BLE001  (the program patched what formats it)
-            _complain()
-            return ""
+def _outcome() -> dict[str, Any]:
+    return {"kind": "result", "returncode": 0, "value": None, "error": None, "truncated": False}
 
 
-def _complain() -> None:
-    """Print the exception that is being handled, if the program left the means."""
-    with suppress(BaseException):  # the program patched what prints it, and failed before
-        traceback.print_exc(file=sys.__stderr__)
+def refuse(problem: str) -> dict[str, Any]:
+    """Return the result frame of a program that could not have its files or input."""
+    return _outcome() | {"returncode": 1, "error": _error("InputError", problem)}
 
 
-def _name_of(kind: type[BaseException]) -> str:
-    module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
-    return module + kind.__qualname__
+def out_of_memory() -> dict[str, Any]:
+    """Return the result frame of a program that left no memory to tell more."""
+    error = _error("MemoryError", "no memory was left to tell more") | {"memory": True}
+    return _outcome() | {"returncode": 1, "error": error}
 
 
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException:  # noqa: BLE001  (a __str__ of the program's own)
-        return "<exception str() failed>"
+def _error(kind: str, message: str) -> dict[str, Any]:
+    message = failures.shorten(message, failures.LIMIT)[0]
+    return {"type": kind, "message": message, "traceback": ""}
 
 
 def _future_flags(tree: ast.Module) -> int:
@@ -150,47 +113,45 @@ def _future_flags(tree: ast.Module) -> int:
     )
 
 
-def _exit_status(stop: SystemExit) -> tuple[int, dict[str, str] | None]:
+def _exit_status(stop: SystemExit) -> tuple[int, dict[str, Any] | None]:
     """Return code and error of ``sys.exit``, as the interpreter treats its argument."""
     code = stop.code
     if code is None:
         return 0, None
     if isinstance(code, int):
-        returncode = code & 0xFF
-    else:
-        print(code, file=sys.stderr)
-        returncode = 1
-    if returncode == 0:
-        return 0, None
-    return returncode, {
-        "type": "SystemExit",
-        "message": shorten(str(code), ERROR_LIMIT)[0],
-        "traceback": "",
-    }
+        # More than the C long that it goes through counts as -1.
+        returncode = int(code) & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
+        if returncode == 0:
+            return 0, None
+        return returncode, _error("SystemExit", failures.text_of(code))
+    try:
+        print(code, file=sys.__stderr__ if sys.stderr is None else sys.stderr)
+    except BaseException:  # noqa: BLE001  (a __str__ or a stream of the program's own)
+        failures.complain()
+    return 1, _error("SystemExit", failures.text_of(code))
 
 
-def shorten(text: str, limit: int) -> tuple[str, bool]:
-    """Keep head and tail of a text, and see that it can be encoded; says whether it was cut."""
-    cut = len(text) > limit
-    if cut:
-        head = limit // 2
-        text = text[:head] + CUT.format(len(text) - limit) + text[head - limit :]
-    return text.encode("utf-8", "backslashreplace").decode(), cut
-
-
-def finish() -> None:
-    """End as the interpreter does: wait for threads, run exit functions, flush.
+def finish(*, to_go_on: bool) -> None:
+    """End as the interpreter does: wait for threads, show figures, run exit functions, flush.
 
     What goes wrong here is printed, as at a script's end, and doesn't change the outcome.
+
+    Args:
+        to_go_on: whether it was a cell, and another may follow: threads and exit functions wait.
     """
     # Not imported before a program does: its hook after a fork touches a hundred pages.
-    threading = sys.modules.get("threading")
-    for step in (getattr(threading, "_shutdown", None), atexit._run_exitfuncs):  # noqa: SLF001
+    threading = None if to_go_on else sys.modules.get("threading")
+    for step in (
+        getattr(threading, "_shutdown", None),
+        # Before the exit functions, of which one of matplotlib's closes them.
+        partial(show_left_open, failures.complain),
+        None if to_go_on else _run_exit_functions,
+    ):
         try:
             if step is not None:
                 step()
         except BaseException:  # noqa: BLE001
-            _complain()
+            failures.complain()
     flush()
 
 

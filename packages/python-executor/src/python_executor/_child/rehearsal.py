@@ -5,6 +5,8 @@ and fills the cache of type attributes. Done in every child it would take longer
 program, and each page that it writes would have to be copied.
 """
 
+# Plain paths: pathlib would be imported into every program.
+# ruff: noqa: PTH102, PTH106
 from __future__ import annotations
 
 import io
@@ -12,9 +14,12 @@ import linecache
 import os
 import sys
 from types import ModuleType
+from typing import Any
 
 from . import frames
-from .program import Program
+from .files import WorkingFiles
+from .interpreter import execute
+from .stdin import StandardInput
 
 # A success with output and value, and a failure with a traceback through a function.
 _SUCCESS = """
@@ -39,28 +44,42 @@ g()
 _TIMES = 20
 
 
-def rehearse() -> None:
-    """Run the sample programs; leaves no trace but what is warm."""
+def rehearse(directory: str) -> None:
+    """Run the sample programs; leaves no trace but what is warm.
+
+    Args:
+        directory: an empty one is made in it, and removed.
+    """
     saved = sys.stdout, sys.stderr, sys.argv
     sys.stdout = sys.stderr = io.StringIO()
     read, write = os.pipe()
+    folder = f"{directory}/rehearsal"
+    os.mkdir(folder, 0o700)
+    files, stdin = WorkingFiles(folder), StandardInput(folder)
     try:
         for _ in range(_TIMES):
             for code in (_SUCCESS, _FAILURE):
-                frame = {
+                # A cell: at the end of another program exit functions run, which are not ours.
+                frame: dict[str, Any] = {
                     "code": code,
                     "name": "<program>",
                     "stdin": None,
-                    "cell": False,
+                    "files": [],
+                    "cell": True,
                     "limit": 99,
+                    "max_files": 0,
+                    "seconds": None,
                 }
                 frames.send(write, frame)
                 received = frames.receive(read)
                 assert received is not None
-                frames.send(write, Program(ModuleType("__main__"), received).run())
+                main = ModuleType("__main__")
+                frames.send(write, execute(received, main, files, stdin, write, announce=True))
+                frames.receive(read)
                 frames.receive(read)
     finally:
         sys.stdout, sys.stderr, sys.argv = saved
         os.close(read)
         os.close(write)
+        os.rmdir(folder)
         linecache.clearcache()

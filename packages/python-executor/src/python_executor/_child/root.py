@@ -8,8 +8,6 @@ socket, or died, it waits for the slot servers, kills what they leave, and remov
 # ruff: noqa: PTH208
 from __future__ import annotations
 
-import gc
-import importlib
 import io
 import os
 import signal
@@ -17,32 +15,26 @@ import socket
 import sys
 import time
 import traceback
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import directories, linux, messages, tree
-from .rehearsal import rehearse
+from .sandbox import Sandbox
 from .slot import SlotServer
 from .wakeup import Wakeup
+from .warmup import warm_up
 
-if TYPE_CHECKING:
-    from .interpreter import Interpreter
-
-# What ordinary programs import: some 15 ms once in the root, instead of in every program.
-WARM_MODULES = (
-    *("bisect", "collections", "copy", "dataclasses", "datetime", "functools", "heapq"),
-    *("itertools", "json", "math", "operator", "random", "re", "string", "typing"),
-)
 # How long slot servers may take to end their trees before they are killed themselves (seconds).
 GRACE = 5.0
 
 
-def serve(config: dict[str, Any]) -> Interpreter | None:
-    """Serve until the host is gone. In a process forked to run programs it returns the interpreter.
+def start(config: dict[str, Any]) -> RootServer | None:
+    """Make this process the root, and tell the host; returns None if it can't be.
 
     Args:
         config: ``control`` (descriptor of the socket to the host), ``directory`` (the pool's own,
-            which is removed at the end), ``preload`` (names of modules).
+            which is removed at the end), ``preload`` (names of modules), ``merge`` (whether stdout
+            and stderr are one), ``font_lists`` (where the user's matplotlib keeps them),
+            ``sandbox`` (see ``Sandbox``).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the host's thread may have blocked some
@@ -51,39 +43,68 @@ def serve(config: dict[str, Any]) -> Interpreter | None:
     control = socket.socket(fileno=config["control"])
     control.set_inheritable(False)
     os.chdir(config["directory"])
-    _open_streams()
+    _open_streams(merge=config["merge"])
+    sandbox = Sandbox(config["sandbox"], config["directory"])
     try:
-        for name in (*WARM_MODULES, *config["preload"]):
-            importlib.import_module(name)
-        rehearse()
+        sandbox.enter_early()
+        warm_up(
+            config["preload"],
+            directory=config["directory"],
+            font_lists=config["font_lists"],
+            processes=config["sandbox"] is None or config["sandbox"]["processes"] > 0,
+        )
+        sandbox.enter_root()
     except BaseException:  # noqa: BLE001  (whatever a module's import raises is the host's to tell)
         reason = traceback.format_exc()[-messages.MESSAGE_LIMIT // 8 :]
         messages.send(control, {"kind": "failed", "reason": reason})
         directories.remove(config["directory"])
         return None
-    # A fork of a process with threads warns since 3.12; the user's preload is the user's choice.
-    warnings.filterwarnings("ignore", "This process.*multi-threaded", DeprecationWarning)
-    gc.collect()
-    gc.disable()
-    gc.freeze()
-    messages.send(control, {"kind": "ready", "pid": os.getpid(), "python": sys.version})
-    return RootServer(control, config["directory"]).serve()
+    messages.send(
+        control,
+        {
+            "kind": "ready",
+            "pid": os.getpid(),
+            "python": sys.version,
+            "layers": sandbox.report,
+            "hidden": sandbox.hidden,
+        },
+    )
+    return RootServer(control, sandbox)
 
 
-def _open_streams() -> None:
+class _Unbuffered(io.FileIO):
+    """A raw file that writes all of what it is given, as a text stream takes for granted."""
+
+    def write(self, data: Any) -> int:
+        """Write everything, even if a signal's handler comes in between."""
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            done += super().write(view[done:]) or 0
+        return done
+
+
+def _open_streams(*, merge: bool) -> None:
     """Open the text streams that every program inherits, over a pipe as theirs will be.
 
     What kind of file a stream stands on is looked up when it opens, and remembered.
+
+    Args:
+        merge: nothing is held back, so that what goes to the one pipe goes there in its order.
     """
     saved = os.dup(1), os.dup(2)
     read, write = os.pipe()
     os.dup2(write, 1)
     os.dup2(write, 2)
     for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
-        raw = io.FileIO(number, "wb", closefd=False)
+        raw = (_Unbuffered if merge else io.FileIO)(number, "wb", closefd=False)
         raw.name = f"<{name}>"
         stream = io.TextIOWrapper(
-            io.BufferedWriter(raw), encoding="utf-8", errors=errors, line_buffering=True
+            raw if merge else io.BufferedWriter(raw),
+            encoding="utf-8",
+            errors=errors,
+            line_buffering=True,
+            write_through=merge,
         )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
@@ -97,27 +118,28 @@ def _open_streams() -> None:
 class RootServer:
     """The loop of the root."""
 
-    def __init__(self, control: socket.socket, directory: str) -> None:
+    def __init__(self, control: socket.socket, sandbox: Sandbox) -> None:
         self._control = control
-        self._directory = directory
+        self._sandbox = sandbox
         self._slots: dict[int, int] = {}  # slot -> pid of its server
         self._wakeup = Wakeup(control)
         # What preloaded modules opened included; nothing but sockets and pipes of ours comes later.
         self._highest = max(int(name) for name in os.listdir("/proc/self/fd"))
 
-    def serve(self) -> Interpreter | None:
-        """Serve until the host is gone or SIGTERM comes; a forked child returns its interpreter."""
+    def serve(self) -> SlotServer | None:
+        """Serve until the host is gone or SIGTERM comes; a forked child returns its server."""
         while not self._wakeup.stopping:
-            received = self._wakeup.wait()
-            self._reap()
+            signalled, received = self._wakeup.wait()
+            if signalled:
+                self._reap()
             if received:
                 message = messages.receive(self._control)
                 if message is None:
                     break
                 request, descriptors = message
-                child = self._start_slot(request["slot"], descriptors[0])
-                if child is not None:
-                    return child.serve()
+                server = self._start_slot(request["slot"], descriptors[0])
+                if server is not None:
+                    return server
         self._finish()
         return None
 
@@ -128,17 +150,20 @@ class RootServer:
             os.kill(old, signal.SIGKILL)
             tree.reap(old)
             tree.end_children(keep=self._is_slot)
-        directory = f"{self._directory}/{slot}"
-        directories.remove(directory)
+        home = self._sandbox.make_home(slot)
         root = os.getpid()
         pid = tree.fork()
         if pid == 0:
+            self._sandbox.become_slot(slot)
             # A signal that can be caught: a slot server whose root died still ends its own tree.
+            # It is forgotten when a process becomes another user, so it comes after that.
             linux.die_with_parent(root, signal.SIGTERM)
             linux.adopt_orphans()
             self._wakeup.close()
             self._control.close()
-            return SlotServer(self, socket.socket(fileno=descriptor), directory, self._highest)
+            return SlotServer(
+                self, self._sandbox, socket.socket(fileno=descriptor), home, self._highest
+            )
         os.close(descriptor)
         self._slots[slot] = pid
         return None
@@ -171,4 +196,5 @@ class RootServer:
                 self._slots = {slot: pid for slot, pid in self._slots.items() if pid != ended[0]}
         tree.end_children()
         os.chdir("/")
-        directories.remove(self._directory)
+        if not self._sandbox.hidden:  # what is hidden is gone with its last process
+            directories.remove(self._sandbox.directory)

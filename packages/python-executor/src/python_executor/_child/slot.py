@@ -1,4 +1,9 @@
-"""A slot server: keeps one pristine interpreter ready, and ends all that a program has started."""
+"""A slot server: keeps one pristine interpreter ready, and ends all that a program has started.
+
+What a process writes after a fork, the kernel copies for it, page by page, as long as parent and
+child both live: that is most of what a pristine process costs. So the server first ends the old
+interpreter, does what it has to do while it is alone, forks, and then does next to nothing.
+"""
 
 # Plain paths: pathlib would be imported into every program.
 # ruff: noqa: PTH102
@@ -15,6 +20,8 @@ from .wakeup import Wakeup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .sandbox import Sandbox
+
 
 class SlotServer:
     """The loop of a slot. The root forks one for each slot, as its only job.
@@ -24,68 +31,88 @@ class SlotServer:
 
     Args:
         root: kept as it is: freeing what the fork inherited would copy its pages.
+        sandbox: what programs are kept in; here as well, as far as a server can be.
         control: socket to the host; its end means that the host is gone.
-        directory: this slot's own. Each interpreter gets a fresh directory in it.
+        directory: this slot's own, empty. Each interpreter begins in a fresh one, ``home`` in it.
         highest: the greatest descriptor that the root has open.
     """
 
-    def __init__(self, root: object, control: socket.socket, directory: str, highest: int) -> None:
+    def __init__(
+        self,
+        root: object,
+        sandbox: Sandbox,
+        control: socket.socket,
+        directory: str,
+        highest: int,
+    ) -> None:
         self.pid = os.getpid()
         self._control = control
         self._root = root
-        self._highest = highest
         self._directory = directory
+        self._home = f"{directory}/home"
         self._generation = 0
         self._child: int | None = None
+        self._descriptors: Sequence[int] = ()  # of the interpreter
         self._wakeup = Wakeup(control)
-        os.mkdir(directory, 0o700)
+        self.sandbox = sandbox
+        sandbox.enter_slot(directory)
+        self._interpreter = Interpreter(self, self._home, highest)
 
     def serve(self) -> Interpreter | None:
         """Serve until the host is gone or the root died; a forked child returns its interpreter."""
         while not self._wakeup.stopping:
-            received = self._wakeup.wait()
-            self._reap()
+            signalled, received = self._wakeup.wait()
+            if signalled:
+                self._reap()
             if received:
+                # Whatever it is, a request or the host's end: what runs here ends.
+                self._clear()
                 message = messages.receive(self._control)
                 if message is None:
-                    break
-                request, descriptors = message
-                interpreter = self._recycle(request["recycle"], descriptors)
-                if interpreter is not None:
-                    return interpreter
+                    return None
+                request, self._descriptors = message
+                if self._fork(request["recycle"]):
+                    return self._interpreter
         self._clear()
-        directories.remove(self._directory)
-        return None
+        return None  # the root removes the directory
 
-    def _recycle(self, generation: int, descriptors: Sequence[int]) -> Interpreter | None:
-        """End what runs, then fork the next interpreter; the child gets it as the result."""
-        self._clear()
-        self._generation = generation
+    def _fork(self, generation: int) -> bool:
+        """Fork the next interpreter; whether this is it."""
+        os.mkdir(self._home, 0o700)
+        os.chdir(self._home)
         pid = tree.fork()
         if pid == 0:
-            self._wakeup.close()
-            return Interpreter(self, descriptors, self._home(), self._highest)
-        for descriptor in descriptors:
-            os.close(descriptor)
+            return True
         self._child = pid
-        messages.send(
-            self._control,
-            {"kind": "forked", "generation": generation, "pid": pid, "server": self.pid},
-        )
-        return None
+        self._generation = generation
+        messages.tell_forked(self._control, generation, pid, self.pid)
+        return False
 
-    def _home(self) -> str:
-        return f"{self._directory}/{self._generation}"
+    def leave(self) -> Sequence[int]:
+        """In a new interpreter: be no server any more; returns the descriptors that it gets."""
+        self._wakeup.close()
+        return self._descriptors
 
     def _clear(self) -> None:
-        """Kill the interpreter and every descendant, and remove its directory."""
+        """Kill the interpreter and every descendant, and remove what they left.
+
+        All of the slot's directory is theirs, beside that of the interpreter too: what is granted
+        to a domain is granted once a slot.
+        """
         if self._child is not None:
             tree.kill(self._child)
             tree.reap(self._child)
             self._child = None
+            self._wakeup.forget()  # of that end, nobody has to be told
         if tree.has_children():
-            tree.end_children()
-        directories.remove(self._home())
+            if self.sandbox.encloses_slot:
+                tree.end_all()
+            else:
+                tree.end_children()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors = ()
+        directories.clear(self._directory)
 
     def _reap(self) -> None:
         """Reap what ended by itself, and tell the host if the interpreter did."""

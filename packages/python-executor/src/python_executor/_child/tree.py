@@ -14,7 +14,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
+_KILL = int(signal.SIGKILL)  # members of enums are looked up in Python code
 # Only a fork at the process limit is retried this long, in seconds: killed trees need a moment to
 # vanish.
 FORK_PATIENCE = 5.0
@@ -62,13 +64,27 @@ def end_children(keep: Callable[[int], bool] | None = None) -> None:
             reap(pid)
 
 
+def end_all() -> None:
+    """Kill and reap at one stroke all that this process may send a signal to.
+
+    No fork can outrun that, as a bomb outruns ``end_children``: a process with a deadly signal
+    can't fork any more. Only for a process that was kept from sending signals to others.
+    """
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
 def kill(pid: int) -> None:
     """SIGKILL a child and, at one stroke, its process group if it leads one."""
-    for send in (os.killpg, os.kill):
-        try:
-            send(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue  # it leads no group, or is a zombie
+    # A leader can't leave its group: who was reached as one needs no second signal.
+    try:
+        os.killpg(pid, _KILL)
+    except ProcessLookupError:
+        with suppress(ProcessLookupError):  # a zombie
+            os.kill(pid, _KILL)
 
 
 def reap(pid: int) -> int | None:
@@ -104,6 +120,13 @@ def fork() -> int:
         BlockingIOError: the limit (RLIMIT_NPROC, pids cgroup) still held after ``FORK_PATIENCE``
             seconds.
     """
+    try:
+        return os.fork()
+    except BlockingIOError:
+        return _fork_patiently()
+
+
+def _fork_patiently() -> int:
     deadline = time.monotonic() + FORK_PATIENCE
     while True:
         try:

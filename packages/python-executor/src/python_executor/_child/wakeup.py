@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import operator
 import os
 import select
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 # ``signal.signal`` looks its arguments and its result up in enums. In every child of a fork that
 # would copy some ninety pages.
 set_handler: Callable[[int, Any], object] = _signal.signal
+_set_wakeup_fd: Callable[[int], int] = _signal.set_wakeup_fd
+_CHILD, _TERMINATE, _DEFAULT = int(signal.SIGCHLD), int(signal.SIGTERM), int(signal.SIG_DFL)
+# A handler that does nothing, and runs no Python code for it.
+_nothing: Callable[[Any, Any], object] = operator.is_
 
 
 class Wakeup:
@@ -31,27 +37,32 @@ class Wakeup:
         self._poll.register(self._read, select.POLLIN)
         self._poll.register(self._control, select.POLLIN)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, self._note)
-        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGCHLD, _nothing)
+        signal.signal(signal.SIGTERM, self._stop)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
-            self.stopping = True
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
 
-    def wait(self) -> bool:
-        """Wait for a signal or a message; returns whether a message (or the end) is there."""
-        message = False
+    def wait(self) -> tuple[bool, bool]:
+        """Wait; returns whether a signal came, and whether a message (or the end) is there."""
+        signalled = received = False
         for descriptor, _ in self._poll.poll():
             if descriptor == self._read:
                 os.read(self._read, 4096)
+                signalled = True
             else:
-                message = True
-        return message
+                received = True
+        return signalled, received
+
+    def forget(self) -> None:
+        """Let the signals that came until now not end the next wait. SIGTERM counts anyway."""
+        with suppress(BlockingIOError):
+            os.read(self._read, 4096)
 
     def close(self) -> None:
         """Restore the signals' default actions and close the pipe, in a child that won't serve."""
-        signal.set_wakeup_fd(-1)
-        set_handler(signal.SIGCHLD, _signal.SIG_DFL)
-        set_handler(signal.SIGTERM, _signal.SIG_DFL)
+        _set_wakeup_fd(-1)
+        set_handler(_CHILD, _DEFAULT)
+        set_handler(_TERMINATE, _DEFAULT)
         os.close(self._read)
         os.close(self._write)
