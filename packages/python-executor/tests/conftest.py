@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from python_executor import PythonExecutorService
+from python_executor import PythonExecutorService, SandboxPolicy
 
 PR_SET_CHILD_SUBREAPER = 36
 # How long servers may take to be gone after a test (seconds); on a busy machine kills take a while.
 PATIENCE = 20.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heed_interrupts() -> None:
+    """Take SIGINT as a terminal's process does, also where a shell started us in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -74,8 +82,26 @@ def temporary(
 
 
 @pytest.fixture
-def executor() -> Iterator[PythonExecutorService]:
-    with PythonExecutorService(pool_size=2, timeout=30.0) as executor:
+def executor(tmp_path: Path) -> Iterator[PythonExecutorService]:
+    """A pool whose programs may leave marks in ``tmp_path``."""
+    policy = SandboxPolicy(write=[tmp_path], strict=True)
+    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox=policy) as executor:
+        yield executor
+
+
+@pytest.fixture
+def trusting() -> Iterator[PythonExecutorService]:
+    """A pool without a sandbox: its programs can do what the executor must survive anyway."""
+    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="off") as executor:
+        yield executor
+
+
+@pytest.fixture(params=["off", "policy"])
+def families(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PythonExecutorService]:
+    """A pool whose programs may start processes, and write to ``tmp_path``."""
+    policy = SandboxPolicy.with_processes(processes=100, write=[tmp_path], strict=True)
+    sandbox: Literal["off"] | SandboxPolicy = "off" if request.param == "off" else policy
+    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox=sandbox) as executor:
         yield executor
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from python_executor import (
     Execution,
+    FilesTooLargeError,
     InvalidArgumentError,
     InvalidArgumentTypeError,
     PersistentPythonProcess,
@@ -34,6 +35,7 @@ BAD_SERVICE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"max_pending": 1.5}, TypeError, "max_pending"),
     ({"max_output": 0}, ValueError, "max_output"),
     ({"max_output": 10, "max_total_output": 9}, ValueError, "max_total_output"),
+    ({"max_files": -1}, ValueError, "max_files"),
     ({"preload": "numpy"}, TypeError, "preload"),
     ({"preload": [1]}, TypeError, "preload"),
     ({"preload": ["no module"]}, ValueError, "preload"),
@@ -59,6 +61,26 @@ BAD_EXECUTION: list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]
     (("1",), {"timeout": "soon"}, TypeError, "timeout"),
     (("1",), {"stdin": b"x"}, TypeError, "stdin"),
     (("1",), {"stdin": "\ud800"}, ValueError, "UTF-8"),
+    (("1",), {"files": [("a", b"")]}, TypeError, "files must be a mapping of names to bytes"),
+    (("1",), {"files": "a"}, TypeError, "files"),
+    (("1",), {"files": {b"a": b""}}, TypeError, "files must be named by strings"),
+    (("1",), {"files": {"a": "text"}}, TypeError, "files must be bytes for each name; for 'a'"),
+    (("1",), {"files": {"a": None}}, TypeError, "files"),
+    (("1",), {"files": {"/etc/passwd": b""}}, ValueError, "'/etc/passwd' is absolute"),
+    (("1",), {"files": {"../a": b""}}, ValueError, "'../a' holds '..'"),
+    (("1",), {"files": {"a/../b": b""}}, ValueError, "holds '..'"),
+    (("1",), {"files": {"..": b""}}, ValueError, "holds '..'"),
+    (("1",), {"files": {"": b""}}, ValueError, "is empty"),
+    (("1",), {"files": {"a//b": b""}}, ValueError, "holds an empty part or '.'"),
+    (("1",), {"files": {"a/": b""}}, ValueError, "holds an empty part or '.'"),
+    (("1",), {"files": {"./a": b""}}, ValueError, "holds an empty part or '.'"),
+    (("1",), {"files": {".": b""}}, ValueError, "holds an empty part or '.'"),
+    (("1",), {"files": {"a\0": b""}}, ValueError, "holds a NUL"),
+    (("1",), {"files": {"\udcff": b""}}, ValueError, "UTF-8"),
+    (("1",), {"files": {"ü" * 128: b""}}, ValueError, "has a part longer than 255 bytes"),
+    (("1",), {"files": {"d/" * 512 + "a": b""}}, ValueError, "is longer than 1024 bytes"),
+    (("1",), {"files": {"a": b"", "a/b": b""}}, ValueError, "'a' is also the directory of 'a/b'"),
+    (("1",), {"files": {"a/b/c": b"", "a-": b"", "a": b""}}, ValueError, "is also the directory"),
 ]
 
 
@@ -75,6 +97,18 @@ def test_an_execution_refuses_bad_arguments(
             call(*arguments, **keywords)
         assert isinstance(caught.value, PythonExecutorError)
     assert executor.execute("1")["success"]
+
+
+def test_files_that_are_too_many_or_too_large_are_refused(
+    executor: PythonExecutorService,
+) -> None:
+    large = bytes(32 * 1024 * 1024)
+    with pytest.raises(FilesTooLargeError, match="not 3 of 67108865 bytes") as caught:
+        executor.execute("1", files={"a": large, "b": large, "c": b"x"})
+    assert (caught.value.count, caught.value.total) == (3, len(large) * 2 + 1)
+    with pytest.raises(FilesTooLargeError, match="at most 10000 files"):
+        Execution("1", files=dict.fromkeys(map(str, range(10_001)), b""))
+    assert executor.stats()["executions"] == 0
 
 
 @pytest.mark.parametrize("bad", ["print(1)", None, [1], [None], {"a"}, 3])
@@ -102,7 +136,12 @@ def test_a_persistent_process_refuses_bad_arguments() -> None:
 
 
 def test_an_execution_is_frozen_and_pickles() -> None:
-    execution = Execution("1", 2.0, "x")
+    files = {"a": b"x"}
+    execution = Execution("1", 2.0, "x", files)
+    files["b"] = b"y"
+    assert execution.files == {"a": b"x"}
     assert pickle.loads(pickle.dumps(execution)) == execution
+    assert hash(execution) == hash(Execution("1", 2.0, "x", {"a": b"x"}))
+    assert execution != Execution("1", 2.0, "x", {"a": b"y"})
     with pytest.raises(AttributeError):
         execution.code = "2"  # type: ignore[misc]

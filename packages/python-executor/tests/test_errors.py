@@ -7,6 +7,9 @@ import pickle
 import pytest
 
 from python_executor import (
+    ExecutionExistsError,
+    FileNameError,
+    FilesTooLargeError,
     ForkServerError,
     InvalidArgumentError,
     InvalidArgumentTypeError,
@@ -19,9 +22,12 @@ from python_executor import (
 ERRORS = [
     InvalidArgumentError("timeout", -1, "positive"),
     InvalidArgumentTypeError("code", 3, "a string"),
+    FileNameError("../x", "holds '..'"),
+    FilesTooLargeError(2, 100, 1, 10),
     PoolClosedError(),
     PoolForkedError(12),
     PoolSaturatedError(3, 2, 1),
+    ExecutionExistsError("x"),
     ForkServerError("it fell over"),
 ]
 
