@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 Block = Callable[[], list[float]]
-"""One contestant's share of a round: seconds of each thing that it timed."""
+"""One contestant's share of a round: seconds of each thing that it timed, or what else counts."""
 
 
 def times_of(call: Callable[[], object], count: int, pace: float = 0.0) -> list[float]:
@@ -53,16 +53,23 @@ class Samples:
         """The median of all calls, in seconds."""
         return statistics.median(each for times in self.rounds for each in times)
 
-    def relative_to(self, other: Samples | float) -> Ratio:
-        """Compare with a contestant of the same rounds, round by round, or with seconds."""
-        mine = [statistics.median(times) for times in self.rounds]
-        theirs = (
-            [statistics.median(times) for times in other.rounds]
-            if isinstance(other, Samples)
-            else [other] * len(mine)
-        )
+    def relative_to(self, other: Samples | float, share: float = 0.5) -> Ratio:
+        """Compare with a contestant of the same rounds, round by round, or with one value.
+
+        Args:
+            other: Whom or what it is compared with.
+            share: Which quantile of a round's values is compared.
+        """
+        mine = self.of_rounds(share)
+        theirs = other.of_rounds(share) if isinstance(other, Samples) else [other] * len(mine)
         ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
         return Ratio(statistics.median(ratios), quantile(ratios, 0.25), quantile(ratios, 0.75))
+
+    def of_rounds(self, share: float) -> list[float]:
+        """That quantile of each round."""
+        if share == 0.5:
+            return [statistics.median(times) for times in self.rounds]
+        return [quantile(times, share) for times in self.rounds]
 
 
 def interleave(

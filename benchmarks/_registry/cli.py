@@ -36,25 +36,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
-import platform
-import signal
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from importlib import metadata
 
-from _timing import interleave
+from _figures import Figure
+from _session import Session, add_figures, add_rounds, machine, new_console, obey_signals
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 from _registry import figures
 from _registry.contestants import LocalSide, RaySide, local_side, ray_side
-from _registry.figures import Figure
 from _registry.placing import cores_to_choose
-from _registry.report import comparisons, is_met, ratio_of, table_of
 from services_core import BackendNotInstalledError
 from services_core.backends import load_backend
 
@@ -75,12 +67,11 @@ OF_BOTH: dict[str, Callable[[LocalSide | None, RaySide | None], Figure]] = {
 OF_RAY: dict[str, Callable[[RaySide], Figure]] = {"ray-calls": figures.ray_calls}
 FIGURES = (*OF_LOCAL, *OF_RAY, *OF_BOTH)
 
-QUICK_ROUNDS = 3
 VERSIONS = ("services-core", "services-local", "services-ray", "ray", "torchrl", "numpy")
 
 
-class Run:
-    """One run: what was asked for, and what came out.
+class Run(Session):
+    """One run of this benchmark.
 
     Args:
         options: The command line.
@@ -88,14 +79,8 @@ class Run:
     """
 
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
-        self._rounds: int = options.rounds
+        super().__init__(console, options.rounds)
         self._wanted: list[str] = options.figures
-        self._console = console
-        self._verdicts: list[tuple[str, bool]] = []
-
-    def leave_out(self, what: str) -> None:
-        """Say that something doesn't take part."""
-        self._console.print(f"[yellow]Left out:[/] {escape(what)}", soft_wrap=True)
 
     def play(self, backends: list[str]) -> None:
         """Time all figures; those of the local backend alone before Ray runs beside it."""
@@ -106,52 +91,19 @@ class Run:
                     if reason := why_not(name):
                         self.leave_out(f"{name}. {reason}")
                     else:
-                        self._time(OF_LOCAL[name](local))
+                        self.time(OF_LOCAL[name](local))
             ray = None
             if "ray" in backends and self._those_of(OF_RAY | OF_BOTH):
-                self._console.print("\nRay and its peers are started, which takes some seconds.")
+                self.console.print("\nRay and its peers are started, which takes some seconds.")
                 ray = stack.enter_context(ray_side(self.leave_out))
                 for name in self._those_of(OF_RAY):
-                    self._time(OF_RAY[name](ray))
+                    self.time(OF_RAY[name](ray))
             for name in self._those_of(OF_BOTH):
-                self._time(OF_BOTH[name](local, ray))
-        self._sum_up()
+                self.time(OF_BOTH[name](local, ray))
+        self.sum_up()
 
     def _those_of(self, group: dict[str, Callable[..., Figure]]) -> list[str]:
         return [name for name in group if name in self._wanted]
-
-    def _time(self, figure: Figure) -> None:
-        rounds = max(self._rounds // figure.every, min(self._rounds, QUICK_ROUNDS))
-        console = self._console
-        console.print(f"\n[bold]{figure.title}[/] ({rounds} rounds)")
-        columns = (BarColumn(), MofNCompleteColumn())
-        # Drawn between the rounds: a thread that draws would disturb them.
-        with Progress(
-            *columns,
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            disable=not console.is_terminal,
-        ) as progress:
-            task = progress.add_task("Rounds", total=rounds)
-            progress.refresh()
-
-            def advance() -> None:
-                progress.advance(task)
-                progress.refresh()
-
-            samples = interleave(figure.blocks, rounds, warm_up=figure.warm_up, advance=advance)
-        console.print(table_of(figure, samples))
-        for each in comparisons(figure, samples):
-            if each.target is not None:
-                met = is_met(each, ratio_of(each, samples))
-                self._verdicts.append((f"{figure.title}: {each.row}", met))
-
-    def _sum_up(self) -> None:
-        missed = [what for what, met in self._verdicts if not met]
-        self._console.print(f"Targets: {len(self._verdicts)}, missed: {len(missed)}")
-        for what in missed:
-            self._console.print(f"  {what}")
 
 
 def why_not(name: str) -> str | None:
@@ -176,25 +128,6 @@ def available(backends: list[str], run: Run) -> list[str]:
     return found
 
 
-def machine() -> str:
-    """What the figures were taken with."""
-    versions = []
-    for name in VERSIONS:
-        try:
-            versions.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {', '.join(versions)}"
-
-
-def at_least_one(text: str) -> int:
-    """A number of rounds, from the command line."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -209,44 +142,22 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         default=list(BACKENDS),
         help="which of ours take part, with their peers (default: both)",
     )
-    parser.add_argument(
-        "--figures",
-        nargs="+",
-        choices=FIGURES,
-        default=list(FIGURES),
-        metavar="FIGURE",
-        help="which of those above (default: all)",
-    )
-    rounds = parser.add_mutually_exclusive_group()
-    rounds.add_argument(
-        "--rounds",
-        type=at_least_one,
-        default=20,
-        help="how many turns each contestant gets, of what takes long fewer (default: 20)",
-    )
-    rounds.add_argument(
-        "--quick",
-        dest="rounds",
-        action="store_const",
-        const=QUICK_ROUNDS,
-        help=f"{QUICK_ROUNDS} rounds: a look, no measurement",
-    )
+    add_figures(parser, FIGURES)
+    add_rounds(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     options = parse(arguments)
-    # A pipe has no width of its own.
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    # A polite kill is Ctrl-C: what was started is ended.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = new_console()
+    obey_signals()
     run = Run(options, console)
     try:
         backends = available(options.backends, run)
         if not backends:
             return 1
-        console.print(machine(), soft_wrap=True)
+        console.print(machine(VERSIONS), soft_wrap=True)
         run.play(backends)
     except KeyboardInterrupt:
         console.print("Interrupted. What was started has been ended.")

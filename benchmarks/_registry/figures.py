@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
+from _figures import Against, Figure
 from _timing import Block, times_of
 
 from _registry.contestants import NAME, LocalSide, RaySide
@@ -31,42 +31,6 @@ CONNECTION = "raw Listener"
 BARE = "bare round trip"
 
 WHERE = ["anywhere", "both on one core", "on a core each"]
-
-
-@dataclass(frozen=True)
-class Against:
-    """A comparison that a table shows.
-
-    Attributes:
-        row: One contestant.
-        peer: The other, or how many seconds it is compared with.
-        target: The ratio of their times that shall not be passed, if there is one.
-    """
-
-    row: str
-    peer: str | float
-    target: float | None = None
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Something to time.
-
-    Attributes:
-        title: What it is.
-        blocks: Each contestant's share of a round.
-        comparisons: Those whose contestants all take part are shown.
-        second: The column after the median; "a second" counts calls.
-        warm_up: Whether a first turn doesn't count.
-        every: A round in so many is played, of a figure that takes long.
-    """
-
-    title: str
-    blocks: dict[str, Block]
-    comparisons: list[Against]
-    second: Literal["p99", "slowest", "a second"] = "p99"
-    warm_up: bool = True
-    every: int = 1
 
 
 def lookups(local: LocalSide | None, ray: RaySide | None) -> Figure:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from _figures import Against, Figure
 from _timing import Ratio, Samples
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-
-from _registry.figures import Against, Figure
 
 
 def table_of(figure: Figure, samples: Mapping[str, Samples]) -> Table:
     """The times of a figure, and each comparison beside the contestant that it is about."""
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("")
-    for title in ("p50", figure.second):
+    table.add_column("", no_wrap=True)
+    for title in ("p50", figure.second) if figure.second else ("p50",):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("against")
     for title in ("ratio", "target"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row, sampled in samples.items():
-        cells = [row, duration(sampled.p50), _second(figure, sampled)]
+        cells = [row, *_values(figure, sampled)]
         shown = [each for each in comparisons(figure, samples) if each.row == row]
         for each in shown:
-            table.add_row(*cells, *_compared(each, ratio_of(each, samples)))
-            cells = ["", "", ""]
+            table.add_row(*cells, *_compared(figure, each, ratio_of(each, samples)))
+            cells = [""] * len(cells)
         if not shown:
             table.add_row(*cells)
     return table
@@ -44,12 +43,24 @@ def comparisons(figure: Figure, samples: Mapping[str, Samples]) -> list[Against]
 def ratio_of(against: Against, samples: Mapping[str, Samples]) -> Ratio:
     """The measured ratio of a comparison."""
     peer = samples[against.peer] if isinstance(against.peer, str) else against.peer
-    return samples[against.row].relative_to(peer)
+    ratio = samples[against.row].relative_to(peer, against.quantile)
+    if against.faster:
+        return Ratio(1 / ratio.median, 1 / ratio.high, 1 / ratio.low)
+    return ratio
 
 
 def is_met(against: Against, ratio: Ratio) -> bool:
     """Whether a ratio is within its target, as printed."""
-    return against.target is not None and round(ratio.median, 2) <= against.target
+    if against.target is None:
+        return False
+    if against.faster:
+        return round(ratio.median, 1 if ratio.median >= 1 else 2) >= against.target
+    return round(ratio.median, 2) <= against.target
+
+
+def amount(figure: Figure, value: float) -> str:
+    """Seconds or bytes in a unit that suits them."""
+    return f"{value / 2**20:,.0f} MiB" if figure.unit == "bytes" else duration(value)
 
 
 def duration(seconds: float) -> str:
@@ -60,17 +71,27 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.1f} µs"
 
 
-def _second(figure: Figure, sampled: Samples) -> str:
-    if figure.second == "a second":
-        return f"{1 / sampled.p50:,.0f}"
-    return duration(sampled.quantile(0.99 if figure.second == "p99" else 1.0))
+def _values(figure: Figure, sampled: Samples) -> list[str]:
+    median = amount(figure, sampled.p50)
+    match figure.second:
+        case "":
+            return [median]
+        case "a second":
+            return [median, f"{1 / sampled.p50:,.0f}"]
+        case "p99":
+            return [median, amount(figure, sampled.quantile(0.99))]
+        case "slowest":
+            return [median, amount(figure, sampled.quantile(1.0))]
 
 
-def _compared(against: Against, ratio: Ratio) -> list[str]:
-    peer = against.peer if isinstance(against.peer, str) else duration(against.peer)
-    digits = 2 if ratio.median >= 0.1 else 4
-    shown = f"{ratio.median:.{digits}f} ({ratio.low:.{digits}f}-{ratio.high:.{digits}f})"
+def _compared(figure: Figure, against: Against, ratio: Ratio) -> list[str]:
+    peer = against.peer if isinstance(against.peer, str) else amount(figure, against.peer)
+    if against.quantile != 0.5:
+        peer = f"{peer}, p{against.quantile * 100:g}"
+    digits = (1 if ratio.median >= 1 else 2) if against.faster else 2 if ratio.median >= 0.1 else 4
+    times = "x" if against.faster else ""
+    shown = f"{ratio.median:.{digits}f}{times} ({ratio.low:.{digits}f}-{ratio.high:.{digits}f})"
     if against.target is None:
         return [peer, shown, "", ""]
     mark = "[green]met[/]" if is_met(against, ratio) else "[red]missed[/]"
-    return [peer, shown, f"{against.target:g}", mark]
+    return [peer, shown, f"{against.target:g}{times}", mark]
