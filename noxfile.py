@@ -18,7 +18,9 @@ from python_discovery import get_interpreter
 
 sys.path.insert(0, str(Path(__file__).parent / ".ci"))
 
+from confine import UID
 from distributions import defects_of, wheel_of
+from elsewhere import elsewhere
 from workspace import ROOT, Package, read_workspace
 
 nox.needs_version = ">=2026.10"
@@ -41,9 +43,29 @@ if not PYTHONS:
     raise SystemExit(f"No Python of {', '.join(WORKSPACE.pythons)} was found: install one of them.")
 MAIN = PYTHONS[0]
 
+# Data that tests read; it lies beside the checkout.
+SHARED_DATA = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+# How the tests of a confined package run beside the plain run, which is root's own where nox runs
+# as root: options of `.ci/confine.py`, and environment variables.
+CONFINEMENTS: dict[str, tuple[list[str], dict[str, str]]] = {
+    "user": (["--user"], {}),
+    "user-in-container": (["--user", "--no-namespaces"], {}),
+    "root-in-container": (["--capabilities=container", "--no-namespaces"], {}),
+    "root-without-capabilities": (["--capabilities=none"], {"PYTHON_EXECUTOR_NAMESPACES": "0"}),
+}
+
 # Sessions take names: nox writes their arguments into its report.
 each_package = nox.parametrize("name", list(WORKSPACE.packages), ids=list(WORKSPACE.packages))
 each_backend = nox.parametrize("backend", WORKSPACE.backends, ids=WORKSPACE.backends)
+each_confinement = nox.parametrize(
+    "confinement",
+    [
+        # The containers' still fail in places, so they run by name only.
+        nox.param(confinement, id=confinement, tags=["ci"] if confinement == "user" else [])
+        for confinement in CONFINEMENTS
+    ],
+)
 each_package_and_python = nox.parametrize(
     ["python", "name"],
     [
@@ -67,11 +89,19 @@ def editable(packages: list[Package]) -> list[str]:
 
 def pytest(session: nox.Session, *arguments: str) -> None:
     """Run pytest, leaving a JUnit file if somebody adds the runs up."""
-    report = []
-    if folder := os.environ.get("TEST_REPORTS"):
-        file = re.sub(r"[^\w.-]+", "-", session.name).strip("-")
-        report = [f"--junitxml={Path(folder) / file}.xml", "-o", f"junit_suite_name={session.name}"]
-    session.run("pytest", *report, *arguments, *session.posargs)
+    session.run("pytest", *reporting(session, report_of(session)), *arguments, *session.posargs)
+
+
+def report_of(session: nox.Session) -> Path | None:
+    """Return the JUnit file that a session is to leave."""
+    folder = os.environ.get("TEST_REPORTS")
+    file = re.sub(r"[^\w.-]+", "-", session.name).strip("-")
+    return Path(folder) / f"{file}.xml" if folder else None
+
+
+def reporting(session: nox.Session, report: Path | None) -> list[str]:
+    """Return the arguments that make pytest leave a JUnit file."""
+    return [f"--junitxml={report}", "-o", f"junit_suite_name={session.name}"] if report else []
 
 
 @nox.session(python=MAIN, tags=["push"])
@@ -89,6 +119,8 @@ def typing(session: nox.Session) -> None:
     session.install(*editable(PACKAGES), *groups, "--group=typing", "--group=examples")
     for package in PACKAGES:
         session.run("mypy", str(package.path / "src"), str(package.path / "tests"))
+        if (science := package.path / "tests-science").is_dir():
+            session.run("mypy", str(science))
     session.run("mypy", "noxfile.py", "docs/conf.py", *map(str, sorted(Path(".ci").rglob("*.py"))))
     for folder in ("examples", "benchmarks", "tests-integration"):
         if Path(folder).is_dir():
@@ -103,7 +135,7 @@ def tests(session: nox.Session, name: str) -> None:
     session.install(*editable([package]))
     session.run("python", "-P", "-c", f"import {package.module}")
     session.install(*editable([package]), "--group", package.test_group)
-    pytest(session, str(package.path / "tests"))
+    pytest(session, *package.parallel, str(package.path / "tests"))
 
 
 @nox.session(python=MAIN, tags=["push"])
@@ -184,7 +216,7 @@ def tests_lowest(session: nox.Session, name: str) -> None:
     session.install(
         "--resolution=lowest-direct", *editable([package]), "--group", package.test_group
     )
-    pytest(session, str(package.path / "tests"))
+    pytest(session, *package.parallel, str(package.path / "tests"))
 
 
 @nox.session(python=MAIN, tags=["ci"])
@@ -215,7 +247,73 @@ def wheels(session: nox.Session, name: str) -> None:
     members = [p for p in PACKAGES if p.name in tested]
     install_wheels(session, members, "--group", package.test_group)
     session.run("python", "-P", ".ci/installed.py", *(member.module for member in members))
-    pytest(session, str(package.path / "tests"))
+    pytest(session, *package.parallel, str(package.path / "tests"))
+
+
+@nox.session(python=MAIN, tags=["ci"])
+def science(session: nox.Session) -> None:
+    """Run programs with numpy, scipy, pandas, sympy, matplotlib, scikit-learn and torch."""
+    for package in PACKAGES:
+        if "science" in package.groups:
+            # Programs can't write bytecode: each would compile what it imports.
+            group = package.group("science")
+            session.install("--compile-bytecode", *editable([package]), "--group", group)
+            pytest(session, str(package.path / "tests-science"))
+
+
+@nox.session(python=MAIN, tags=["ci"])
+def soak(session: nox.Session) -> None:
+    """Execute thousands of mixed programs; nothing may be left or grow (-- --help)."""
+    session.install(*editable([WORKSPACE.packages["python-executor"]]))
+    session.run("python", "benchmarks/soak.py", *session.posargs)
+
+
+@nox.session(python=MAIN)
+@each_confinement
+def confined(session: nox.Session, confinement: str) -> None:
+    """Test as an ordinary user, and what depends on rights also as containers confine it."""
+    if os.getuid() != 0 and confinement != "user-in-container":
+        session.log("Nothing to do: `tests` is an ordinary user's run already, or it needs root.")
+        return
+    for package in PACKAGES:
+        if package.confined:
+            confined_tests(session, package, confinement)
+
+
+def confined_tests(session: nox.Session, package: Package, confinement: str) -> None:
+    """Run a package's tests from a folder that everybody can enter."""
+    options, variables = CONFINEMENTS[confinement]
+    with elsewhere() as place:
+        copy = place.copy_package(package)
+        if SHARED_DATA.is_dir():
+            place.copy_data(SHARED_DATA)
+        python = place.python_for_all(Path(session.bin) / "python")
+        session.run("uv", "venv", "--quiet", "--python", str(python), str(place.venv))
+        install = ("uv", "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode")
+        group = f"--group={copy / 'pyproject.toml'}:test"
+        session.run(*install, "--python", str(place.venv / "bin" / "python"), str(copy), group)
+        # Root without capabilities can enter no other user's home.
+        place.open_up(uid=UID if "--user" in options else 0)
+        report = report_of(session)
+        theirs = place.home / "report.xml"
+        everything = confinement == "user"
+        patterns = ["tests"] if everything else package.confined
+        chosen = sorted(str(path) for pattern in patterns for path in copy.glob(pattern))
+        session.chdir(place.home)
+        try:
+            session.run(
+                *("python", str(ROOT / ".ci" / "confine.py"), *options),
+                *(f"{place.venv}/bin/python", "-P", "-m", "pytest", "-p", "no:cacheprovider"),
+                *package.parallel,
+                *reporting(session, report and theirs),
+                *(*chosen, *session.posargs),
+                env=place.environment | variables,
+                include_outer_env=False,
+            )
+        finally:
+            session.chdir(ROOT)
+            if report and theirs.exists():
+                shutil.copyfile(theirs, report)
 
 
 @nox.session(python=MAIN, tags=["ci"], requires=["build"])
@@ -242,6 +340,7 @@ def example(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Time what the design promises, all of it or one script (-- registry --help)."""
     scripts = {path.stem: path for path in sorted(Path("benchmarks").glob("[!_]*.py"))}
+    del scripts["soak"]  # it times nothing, and has a session of its own
     first, rest = session.posargs[:1], session.posargs[1:]
     named = [name for name in first if name in scripts]
     session.install(*editable(PACKAGES), "--group", "benchmarks")

@@ -40,12 +40,17 @@ class Package:
         groups: Its `[dependency-groups]`.
         everywhere: Whether its tests run on each Python of the machine, or on the first alone
             (`[tool.workspace] pythons = "first"`).
+        workers: How many processes run its tests at a time (`[tool.workspace] workers = 2`).
+        confined: Those of its tests that depend on rights, as patterns of paths in its folder; they
+            also run as users and as containers confine them (`[tool.workspace] confined = [...]`).
     """
 
     path: Path
     project: Mapping[str, Any]
     groups: Mapping[str, list[Any]]
     everywhere: bool
+    workers: int = 1
+    confined: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -70,7 +75,16 @@ class Package:
     @property
     def test_group(self) -> str:
         """The dependency group of its tests, as pip and uv take it after `--group`."""
-        return f"{self.path / 'pyproject.toml'}:test"
+        return self.group("test")
+
+    def group(self, name: str) -> str:
+        """One of its dependency groups, as pip and uv take it after `--group`."""
+        return f"{self.path / 'pyproject.toml'}:{name}"
+
+    @property
+    def parallel(self) -> list[str]:
+        """The arguments of pytest that run its tests in parallel, each file in one process."""
+        return [f"--numprocesses={self.workers}", "--dist=loadfile"] if self.workers > 1 else []
 
     @property
     def entry_points(self) -> Mapping[str, Mapping[str, str]]:
@@ -173,7 +187,14 @@ def _package(path: Path) -> Package:
     pythons = settings.get("pythons", "all")
     if pythons not in ("all", "first"):
         raise ValueError(f'{path}: [tool.workspace] pythons is "all" or "first", not {pythons!r}.')
-    return Package(path, table["project"], table["dependency-groups"], pythons == "all")
+    return Package(
+        path,
+        table["project"],
+        table["dependency-groups"],
+        everywhere=pythons == "all",
+        workers=settings.get("workers", 1),
+        confined=tuple(settings.get("confined", ())),
+    )
 
 
 def read_workspace(root: Path = ROOT) -> Workspace:
