@@ -96,15 +96,15 @@ class ForkServer:
                 # What it prints goes to a file without a name: a pipe would have to be read.
                 self._stderr = undo.enter_context(tempfile.TemporaryFile())
                 config = {
-                    "control": theirs.fileno(),
                     "directory": self.directory,
                     "preload": list(preload),
                     "merge": merge,
                     "font_lists": matplotlib_cache(),
                     "sandbox": plan,
                 }
+                self._sock.send(_configuration(config))
                 self._process = subprocess.Popen(  # noqa: S603
-                    [python, "-I", "-X", "utf8", str(_BOOT), json.dumps(config)],
+                    [python, "-I", "-X", "utf8", str(_BOOT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
@@ -201,6 +201,16 @@ class ForkServer:
     def _close_files(self) -> None:
         self._sock.close()
         self._stderr.close()
+
+
+def _configuration(config: dict[str, Any]) -> bytes:
+    message = json.dumps(config).encode()
+    if len(message) > _messages.MESSAGE_LIMIT:
+        raise ForkServerError(
+            f"The policy's paths and the names of preloaded modules take {len(message)} bytes, "
+            f"and may take {_messages.MESSAGE_LIMIT}. Grant folders instead of single files."
+        )
+    return message
 
 
 def _make_directory(plan: dict[str, Any] | None) -> str:

@@ -255,3 +255,10 @@ sorted({name.partition("=")[0] for name in block} | set(os.environ))
     secret = {n for n in os.environ if any(w in n for w in ("KEY", "TOKEN", "SECRET", "PASSW"))}
     assert not secret & set(names)
     assert not {n for n in names if n.startswith(("PYTEST", "SSH", "AWS", "VICTIM"))}
+
+
+def test_the_command_line_holds_nothing_of_the_pools(arena: Arena) -> None:
+    command = arena.seen("import sys; sys.orig_argv[1:]")
+    assert command[:3] == ["-I", "-X", "utf8"]
+    assert [word.rpartition("/")[2] for word in command[3:-1]] == ["boot.py"]
+    assert command[-1].isdecimal()  # the descriptor of a socket that programs don't have

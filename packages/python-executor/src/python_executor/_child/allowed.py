@@ -29,7 +29,7 @@ _STREAMS = """
     dup dup2 dup3 pipe pipe2 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl
     epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2 timerfd_create timerfd_settime
     timerfd_gettime signalfd signalfd4 sendfile copy_file_range fsync fdatasync ftruncate fallocate
-    fadvise64 flock
+    flock
 """
 # What they may reach, Landlock says.
 _FILES = """
@@ -50,8 +50,7 @@ _SIGNALS = """
     restart_syscall pause
 """
 _TIME = """
-    clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time getitimer setitimer alarm
-    timer_create timer_settime timer_gettime timer_getoverrun timer_delete
+    nanosleep gettimeofday time getitimer setitimer alarm timer_settime timer_gettime timer_getoverrun timer_delete
 """
 # Of sockets that are there: a stream pair, or with network those that ``socket`` made.
 _SOCKETS = "recvfrom shutdown getsockname getpeername getsockopt"
@@ -107,6 +106,13 @@ _PRCTLS = (15, 16, 0x53564D41, 2, 3, 7, 21, 23, 30, 39)
 
 # madvise(2). Not: poison, merge with other processes' pages, evict pages that others may share.
 _MADVICE = (0, 1, 2, 3, 4, 8, 9, 10, 11, 14, 15, 16, 17, 22, 23, 25)
+
+# posix_fadvise(2). Not: evict from the cache what others may read, too.
+_FILE_ADVICE = (0, 1, 2, 3, 5)
+
+# Clocks with this bit are those of a process or a device, by pid or descriptor: of anybody's.
+_OF_A_PID = 0x80000000
+_CLOCKS = "clock_gettime clock_getres clock_nanosleep timer_create"
 
 _CLOSE_RANGE_UNSHARE = 2  # a table of descriptors for this thread alone, as above
 
@@ -170,6 +176,9 @@ def server_filter(*, network: bool, processes: bool, truncate: bool) -> Program:
         otherwise=_EPERM,
     )
     rules.allow_if("madvise", *_is(2, *_MADVICE), otherwise=refusal(errno.EINVAL))
+    rules.allow_if("fadvise64", *_is(3, *_FILE_ADVICE), otherwise=refusal(errno.EINVAL))
+    for name in _CLOCKS.split():
+        rules.allow_if(name, (Condition(0, 0, _OF_A_PID),), otherwise=refusal(errno.EINVAL))
     share = (Condition(2, 0, _CLOSE_RANGE_UNSHARE),)
     rules.allow_if("close_range", share, otherwise=refusal(errno.EINVAL))
     rules.allow_if("personality", *_is(0, _ANY_PERSONALITY), otherwise=_EPERM)

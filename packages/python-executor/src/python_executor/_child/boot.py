@@ -1,9 +1,11 @@
-"""Start the root server: ``python -I -X utf8 boot.py CONFIG`` with the configuration as JSON."""
+"""Start the root server: ``python -I -X utf8 boot.py SOCKET``, with its descriptor's number.
+
+The configuration comes over the socket: programs see the command line (``sys.orig_argv``).
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
 from pathlib import Path
@@ -27,7 +29,7 @@ def main() -> None:
     sys.modules[PACKAGE] = module
     spec.loader.exec_module(module)
     root = importlib.import_module(f"{PACKAGE}.root")
-    role = root.start(json.loads(sys.argv[1]))
+    role = root.start(int(sys.argv[1]))
     while role is not None:
         role = role.serve()
     os._exit(0)  # a server that is done: what preloaded modules do at exit is for programs

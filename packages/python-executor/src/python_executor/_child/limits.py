@@ -50,7 +50,8 @@ def limit(plan: dict[str, Any], warm: int) -> None:
     memory = warm + plan["memory"]
     _set(resource.RLIMIT_DATA, memory, memory + _RESERVE)
     _set(resource.RLIMIT_FSIZE, plan["disk"])
-    _set(resource.RLIMIT_CORE, 0)
+    # Not 0, with which a kernel that pipes core dumps to a program still does: core(5).
+    _set(resource.RLIMIT_CORE, 1)
     _set(resource.RLIMIT_MEMLOCK, 0)
     _set(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
     for kind in (resource.RLIMIT_MSGQUEUE, resource.RLIMIT_NICE, resource.RLIMIT_RTPRIO):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The largest message that is sent (bytes). Only a report of a failed preload comes near it.
+# The largest message (bytes): a report of a failed preload, a configuration with many paths.
 MESSAGE_LIMIT = 65536
-# The largest that comes: a number with its name.
+# The largest that comes after the first: a number with its name.
 _REQUEST_LIMIT = 512
 # The most descriptors that a message carries.
 DESCRIPTOR_LIMIT = 8
@@ -38,6 +38,12 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], Sequence[int]] | None:
             os.close(descriptor)
         return None
     return _decode(data.decode(), 0)[0], descriptors
+
+
+def receive_configuration(sock: socket.socket) -> dict[str, Any] | None:
+    """Take the first message, which may be long; None when the host has died."""
+    data = sock.recv(MESSAGE_LIMIT)
+    return json.loads(data) if data else None
 
 
 def send(sock: socket.socket, message: dict[str, Any]) -> None:

@@ -27,21 +27,25 @@ from .warmup import warm_up
 GRACE = 5.0
 
 
-def start(config: dict[str, Any]) -> RootServer | None:
+def start(descriptor: int) -> RootServer | None:
     """Make this process the root, and tell the host; returns None if it can't be.
 
+    The host first sends the configuration: ``directory`` (the pool's own, removed at the end),
+    ``preload`` (names of modules), ``merge`` (whether stdout and stderr are one), ``font_lists``
+    (where the user's matplotlib keeps them), ``sandbox`` (see ``Sandbox``).
+
     Args:
-        config: ``control`` (descriptor of the socket to the host), ``directory`` (the pool's own,
-            which is removed at the end), ``preload`` (names of modules), ``merge`` (whether stdout
-            and stderr are one), ``font_lists`` (where the user's matplotlib keeps them),
-            ``sandbox`` (see ``Sandbox``).
+        descriptor: of the socket to the host.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the host's thread may have blocked some
     linux.refuse_privileges()
     linux.adopt_orphans()
-    control = socket.socket(fileno=config["control"])
+    control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
+    config = messages.receive_configuration(control)
+    if config is None:
+        return None
     os.chdir(config["directory"])
     _open_streams(merge=config["merge"])
     sandbox = Sandbox(config["sandbox"], config["directory"])
