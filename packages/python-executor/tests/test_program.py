@@ -421,3 +421,57 @@ def test_a_program_may_break_its_streams_and_modules(executor: PythonExecutorSer
     result = executor.execute(code)
     assert (result["status"], result["value"]) == ("ok", "1")
     assert executor.execute("print(len('abc'))")["stdout"] == "3\n"
+
+
+# Programs whose last line may look like a whole expression, and their value.
+LAST_LINES = {
+    "x = 40\n\n# so\nx + 2": "42",
+    "x = 40\nx + 2\n\n\n": "42",
+    "x = 40\nx + 2  # so": "42",
+    "x = 40\n(x,\n2)": "(40, 2)",
+    "x = (40,\n2)": None,
+    "x = [1 for _ in range(2)\nif True]\nx": "[1, 1]",
+    "(1\nif True else\n2)": "1",
+    '"""\nx\n"""': repr("\nx\n"),
+    'x = """\ny"""': None,
+    "1 + \\\n2": "3",
+    "if True:\n    5\n6": "6",
+    "if False: 5\nelse: 6": None,
+    "for i in range(3): i": None,
+    "x = 1; x": "1",
+    "x = 1\nx; x + 1": "2",
+    "x = 1\nx;": "1",
+    "def f():\n    return 7\nf()": "7",
+    "@property\ndef f(): 5": None,
+    "lambda: 1\n3": "3",
+    "(y := 5)\ny": "5",
+    "'a' 'b'": "'ab'",
+    "x = 1\r\nx": "1",
+    "# nothing": None,
+    "": None,
+    "from __future__ import annotations\ndef f(x: Gone): 0\nf.__annotations__": "{'x': 'Gone'}",
+}
+
+
+@pytest.mark.parametrize("code", LAST_LINES)
+def test_the_value_is_that_of_the_last_expression_however_it_is_laid_out(
+    executor: PythonExecutorService, code: str
+) -> None:
+    result = executor.execute(code)
+    assert (result["status"], result["value"], result["stderr"]) == ("ok", LAST_LINES[code], "")
+
+
+def test_an_error_of_the_last_expression_names_its_line(executor: PythonExecutorService) -> None:
+    error = executor.execute("x = 1\n\n\nx + '2'")["error"]
+    assert error is not None
+    assert 'File "<program>", line 4, in <module>' in error["traceback"]
+    assert "    x + '2'\n" in error["traceback"]
+
+
+@pytest.mark.parametrize("last", ["1 is 1", "(\n1 is 1)", "(\n1 is 1\n)", "1 is 1\nx"])
+def test_what_warns_when_it_is_compiled_warns_once(
+    executor: PythonExecutorService, last: str
+) -> None:
+    result = executor.execute(f"x = 1\n{last}")
+    assert result["status"] == "ok"
+    assert result["stderr"].count("SyntaxWarning: ") == 1

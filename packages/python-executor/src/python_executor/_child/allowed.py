@@ -50,7 +50,8 @@ _SIGNALS = """
     restart_syscall pause
 """
 _TIME = """
-    nanosleep gettimeofday time getitimer setitimer alarm timer_settime timer_gettime timer_getoverrun timer_delete
+    nanosleep gettimeofday time getitimer setitimer alarm
+    timer_settime timer_gettime timer_getoverrun timer_delete
 """
 # Of sockets that are there: a stream pair, or with network those that ``socket`` made.
 _SOCKETS = "recvfrom shutdown getsockname getpeername getsockopt"

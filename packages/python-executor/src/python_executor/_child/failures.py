@@ -26,7 +26,7 @@ CUT_FRAMES = "  ... [{} frames cut] ...\n"
 # Of an exception group, whatever a subclass makes of it. Python 3.9 and 3.10 have no groups.
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)
 _members: Any = _GROUP and _GROUP.exceptions.__get__
-_number_of: Any = OSError.errno.__get__
+_number_of: Any = vars(OSError)["errno"].__get__
 
 
 def report(error: BaseException, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import io
 import linecache
 import sys
 from functools import partial
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from . import failures, linux
@@ -17,6 +17,8 @@ from .figures import show_left_open
 
 # A program may patch ``builtins``, which these functions then don't see.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
+# With one of these in a program, lines depend on others in more ways, or warn when compiled twice.
+_APART_NOT = ("__future__", "\\", "\r", "\f")
 _run_exit_functions = atexit._run_exitfuncs  # noqa: SLF001
 
 
@@ -65,20 +67,49 @@ class Program:
 
     def _execute(self) -> object:
         """Execute the statements and return the value of the last one if it is an expression."""
+        apart = _compile_apart(self._code, self._name)
+        statements, expression = self._compile() if apart is None else apart
+        if statements is not None:
+            exec(statements, self._main.__dict__)  # noqa: S102
+        if expression is None:
+            return None
+        value: object = eval(expression, self._main.__dict__)  # noqa: S307
+        return value
+
+    def _compile(self) -> tuple[CodeType | None, CodeType | None]:
         tree = compile(self._code, self._name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
         assert isinstance(tree, ast.Module)
         last = tree.body[-1] if tree.body else None
         if not isinstance(last, ast.Expr):
-            exec(compile(tree, self._name, "exec", dont_inherit=True), self._main.__dict__)  # noqa: S102
-            return None
+            return compile(tree, self._name, "exec", dont_inherit=True), None
         del tree.body[-1]
         statements = compile(tree, self._name, "exec", dont_inherit=True)
         expression = compile(
             ast.Expression(last.value), self._name, "eval", _future_flags(tree), dont_inherit=True
         )
-        exec(statements, self._main.__dict__)  # noqa: S102
-        value: object = eval(expression, self._main.__dict__)  # noqa: S307
-        return value
+        return statements, expression
+
+
+def _compile_apart(code: str, name: str) -> tuple[CodeType | None, CodeType] | None:
+    """Compile the last line of a program as an expression, and all above as statements.
+
+    Most programs end with one, and are compiled so without a syntax tree, most of the pages of
+    which a forked process would have to copy. What compiles apart means the same together: a line
+    that begins with no blank continues nothing, unless what is above it is incomplete.
+
+    Returns:
+        What ``exec`` and ``eval`` take; None if the program doesn't end so, or may not.
+    """
+    code = code.rstrip("\n")
+    begin = code.rfind("\n") + 1
+    if code[begin : begin + 1].isspace() or any(sign in code for sign in _APART_NOT):
+        return None
+    last = "\n" * code.count("\n", 0, begin) + code[begin:]  # on its own line
+    try:
+        expression = compile(last, name, "eval", dont_inherit=True)
+        return compile(code[:begin], name, "exec", dont_inherit=True) if begin else None, expression
+    except SyntaxError:
+        return None
 
 
 def _outcome() -> dict[str, Any]:
