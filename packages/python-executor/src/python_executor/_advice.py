@@ -218,8 +218,9 @@ def for_users(closed: dict[str, str]) -> list[Step]:
     if not closed:
         return [
             Step(
-                "This root can't become another user: CAP_SETUID, CAP_SETGID and CAP_CHOWN are "
-                "dropped, or its user namespace holds one user alone"
+                "This root can't become another user, or couldn't watch it: CAP_SETUID, "
+                "CAP_SETGID, CAP_CHOWN or CAP_SYS_PTRACE is dropped, as the last is in most containers, or its "
+                "user namespace holds one user alone"
             )
         ]
     return [

@@ -106,6 +106,11 @@ WATCHED = {
 def test_memory_that_no_limit_sees_ends_the_program(arena: Arena, name: str) -> None:
     hold = "import time\ntime.sleep(5)\n'got it'"
     result = arena.attack(f"ENOUGH = {ENOUGH}\n{WATCHED[name]}\n{hold}")
+    layers = {each["layer"]: each["on"] for each in arena.executor.info()["sandbox"]["layers"]}
+    if "file" in name and not layers["namespaces"]:
+        # A file on a disk is no memory: the kernel writes it out when it needs the pages.
+        assert (result["status"], result["value"]) == ("ok", "'got it'")
+        return
     assert (result["success"], result["status"]) == (False, "memory"), result
     assert result["error"] is not None
     assert result["error"]["type"] in ("MemoryError", "MemoryLimitError")

@@ -101,7 +101,8 @@ class Sandbox:
 
     def _users_for(self, plan: dict[str, Any]) -> list[int] | None:
         """Choose a user for each slot, if this process may become one that can read this Python."""
-        if os.geteuid() != 0:
+        # Users whose files and memory the host can't see would take both without limit.
+        if os.geteuid() != 0 or not privileges.sees_other_users():
             return None
         first = _FIRST_USER + os.getpid() * 131 % (_USERS - plan["slots"])
         os.chmod(self.directory, 0o711)
@@ -158,7 +159,11 @@ class Sandbox:
         what = "mounts, IPC" if plan["network"] else "network, mounts, IPC"
         self._note("namespaces", self._namespaces, what if self.hidden else "network, IPC")
         users = self._users
-        why = "" if users else "needs root, and a Python that other users can read"
+        why = (
+            ""
+            if users
+            else "needs root with CAP_SYS_PTRACE, and a Python that other users can read"
+        )
         self._note("users", why, f"{users[0]} to {users[-1]}" if users else "")
 
     def _note(self, layer: str, why: str, detail: str) -> None:
