@@ -219,8 +219,8 @@ def for_users(closed: dict[str, str]) -> list[Step]:
         return [
             Step(
                 "This root can't become another user, or couldn't watch it: CAP_SETUID, "
-                "CAP_SETGID, CAP_CHOWN or CAP_SYS_PTRACE is dropped, as the last is in most containers, or its "
-                "user namespace holds one user alone"
+                "CAP_SETGID, CAP_CHOWN or CAP_SYS_PTRACE is dropped, as the last is in most "
+                "containers, or its user namespace holds one user alone"
             )
         ]
     return [
