@@ -63,33 +63,39 @@ def drive(pool: Pool, job: Job) -> Run:
         ForkServerError: no interpreter is to be had.
     """
     ticket = Ticket(NAMELESS)
-    queue = pool.queue
     try:
-        queue.enter(ticket)
-        grant = queue.take(ticket)
-        if grant is None:
-            granted = select.poll()
-            granted.register(ticket.descriptor, select.POLLIN)
-            while grant is None:
-                granted.poll()
-                os.eventfd_read(ticket.descriptor)
-                grant = queue.take(ticket)
-        slot = grant[1]
-        run = begin(pool, slot, job)
-        attempt = 1
-        while True:
-            while run.ending is None:
-                run.step(run.until - time.monotonic())
-            if run.ending.kind != "unstarted":
-                break
-            run = retry(pool, run, job, attempt)
-            attempt += 1
-        if not (job.keep and run.reusable):
-            slot.recycle()
-        queue.leave(ticket)
+        # All loops are in there: CPython 3.12 and 3.13 check for signals where a `while` jumps
+        # back, and don't take that as within the `try` around it.
+        return _drive(pool, job, ticket)
     except BaseException:
         _withdraw(pool, ticket)
         raise
+
+
+def _drive(pool: Pool, job: Job, ticket: Ticket) -> Run:
+    queue = pool.queue
+    queue.enter(ticket)
+    grant = queue.take(ticket)
+    if grant is None:
+        granted = select.poll()
+        granted.register(ticket.descriptor, select.POLLIN)
+        while grant is None:
+            granted.poll()
+            os.eventfd_read(ticket.descriptor)
+            grant = queue.take(ticket)
+    slot = grant[1]
+    run = begin(pool, slot, job)
+    attempt = 1
+    while True:
+        while run.ending is None:
+            run.step(run.until - time.monotonic())
+        if run.ending.kind != "unstarted":
+            break
+        run = retry(pool, run, job, attempt)
+        attempt += 1
+    if not (job.keep and run.reusable):
+        slot.recycle()
+    queue.leave(ticket)
     return run
 
 
@@ -116,17 +122,21 @@ def drive_all(pool: Pool, jobs: Sequence[Job]) -> list[Run | None]:
     """
     ticket = Ticket([job.name for job in jobs])
     try:
-        pool.queue.enter(ticket)
-        with select.epoll() as epoll:
-            if ticket.descriptor >= 0:
-                epoll.register(ticket.descriptor, select.EPOLLIN | select.EPOLLET)
-            batch = _Batch(pool, jobs, ticket, epoll)
-            while batch.unfinished:
-                batch.step()
-            pool.queue.leave(ticket)
+        return _drive_all(pool, jobs, ticket)  # all loops are in there, as above
     except BaseException:
         _withdraw(pool, ticket)
         raise
+
+
+def _drive_all(pool: Pool, jobs: Sequence[Job], ticket: Ticket) -> list[Run | None]:
+    pool.queue.enter(ticket)
+    with select.epoll() as epoll:
+        if ticket.descriptor >= 0:
+            epoll.register(ticket.descriptor, select.EPOLLIN | select.EPOLLET)
+        batch = _Batch(pool, jobs, ticket, epoll)
+        while batch.unfinished:
+            batch.step()
+        pool.queue.leave(ticket)
     return batch.runs
 
 
