@@ -438,6 +438,12 @@ def test_a_start_that_takes_too_long_is_an_error() -> None:
         PythonExecutorService(pool_size=1, startup_timeout=0.001)
 
 
+def test_a_configuration_that_is_too_long_is_refused(temporary: Path) -> None:
+    with pytest.raises(ForkServerError, match=r"take 6\d+ bytes, and may take 65536"):
+        PythonExecutorService(pool_size=1, preload=["x" * 66000])
+    assert list(temporary.iterdir()) == []
+
+
 def test_another_interpreter_can_run_the_programs(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True

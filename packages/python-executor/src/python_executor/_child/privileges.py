@@ -64,11 +64,15 @@ def _bound(keep: frozenset[int]) -> None:
             linux.prctl(linux.PR_CAPBSET_DROP, capability)  # EINVAL past the last
 
 
+def status() -> dict[bytes, bytes]:
+    """What the kernel says of this process, field by field (proc_pid_status(5))."""
+    with open("/proc/self/status", "rb") as file:
+        return dict(line.split(b":", 1) for line in file if b":" in line)
+
+
 def sees_other_users() -> bool:
     """Whether this process can look into those of other users: root in most containers can't."""
-    with open("/proc/self/status", "rb") as file:
-        fields = dict(line.split(b":", 1) for line in file if b":" in line)
-    return bool(int(fields[b"CapEff"], 16) >> _SYS_PTRACE & 1)
+    return bool(int(status()[b"CapEff"], 16) >> _SYS_PTRACE & 1)
 
 
 def become(user: int) -> None:

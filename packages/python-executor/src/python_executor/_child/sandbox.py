@@ -8,7 +8,7 @@
 """
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: S103, PTH101, PTH102, PTH119, PTH120, PTH123, PTH112
+# ruff: noqa: S103, PTH101, PTH102, PTH119, PTH120, PTH112
 from __future__ import annotations
 
 import os
@@ -239,8 +239,7 @@ def _enclose_signals() -> bool:
 def _check_privileges() -> None:
     """Fail unless a child of the root has no capabilities and can't gain any."""
     privileges.drop_capabilities()
-    with open("/proc/self/status", "rb") as file:
-        fields = dict(line.split(b":", 1) for line in file if b":" in line)
+    fields = privileges.status()
     held = [name for name in (b"CapPrm", b"CapEff", b"CapInh") if int(fields[name], 16)]
     if held or int(fields[b"NoNewPrivs"]) != 1:
         raise OSError(f"{held} are still held")
