@@ -96,7 +96,7 @@ class Life:
                 documents.change(self._record, **facts)
 
     def end_soon(self) -> None:
-        """End the service, and don't wait for it; also from a signal's handler."""
+        """End the service, and don't wait for it."""
         threading.Thread(target=self._end_alone, name="service-end", daemon=True).start()
 
     @contextlib.contextmanager

@@ -5,6 +5,7 @@ Its threads::
     main thread        constructs the object; then runs its calls (serial), or waits (threaded)
     service-starter    listens to the process that started this one
     service-door       lets callers in
+    service-signals    ends the service when SIGTERM comes
     lease-watch        ends the namespace when nobody has it open any more
 """
 
@@ -35,6 +36,7 @@ from services_local.records import BACKEND, Record, Reservation
 from services_local.runtime import RuntimeDirectory
 from services_local.serial import MainThreadCalls
 from services_local.starter import Starter
+from services_local.termination import Termination
 from services_local.threaded import ThreadedCalls
 
 # After close(): what Python does at exit (atexit, joining threads) may take this long (seconds).
@@ -67,12 +69,12 @@ def main() -> None:
         # Threads that the constructor left behind must not keep the name taken.
         os._exit(1)
 
-    def end(*_: object) -> None:
+    def end() -> None:
         starter.stop_waiting()
         life.end_soon()
 
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # the service may have one of its own
-        signal.signal(signal.SIGTERM, end)
+        Termination(end)
     service = _Service(runtime, host, spec, life, supervisor or None, restarts)
     if not starter.ready():
         life.end_soon()

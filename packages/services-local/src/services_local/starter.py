@@ -49,7 +49,7 @@ class Starter:
         return self._go
 
     def stop_waiting(self) -> None:
-        """Have `ready` return; also from a signal's handler."""
+        """Have `ready` return."""
         self._told.set()
 
     def published(

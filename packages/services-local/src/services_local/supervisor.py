@@ -17,7 +17,6 @@ import fcntl
 import json
 import math
 import os
-import signal
 import socket
 import sys
 import threading
@@ -28,6 +27,7 @@ from typing import NamedTuple
 
 from services_local import documents, lease
 from services_local.launch import END, GO, LaunchedProcess, Outcome, report, take_descriptors
+from services_local.termination import Termination
 
 # Before the second start in a row: the time doubles up to the last (seconds).
 _FIRST_PAUSE = 0.1
@@ -90,7 +90,7 @@ class Supervisor:
         self._server: LaunchedProcess | None = None
         self._constructed = False
         self._busy = threading.Lock()
-        signal.signal(signal.SIGTERM, lambda *_: self._end_soon())
+        Termination(self._end_soon)
         guard = os.open(plan.guard, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(guard, fcntl.LOCK_EX)
 
