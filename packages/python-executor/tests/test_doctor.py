@@ -46,7 +46,7 @@ from python_executor.cli import main
 linux.refuse_privileges()
 rules = seccomp.Filter(seccomp.ALLOW)
 rules.answer(seccomp.refusal(errno.EPERM), "landlock_restrict_self")
-seccomp.install(rules.assemble(), os.getpid())
+seccomp.Installation(rules.assemble())()
 sys.exit(main(sys.argv[1:]))
 """
 

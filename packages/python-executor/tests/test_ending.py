@@ -200,8 +200,8 @@ FORGED = {
     "huge": b"\xff\xff\xff\xff",
     "text": b"\x00\x00\x00\x04oops",
     "unknown": b'\x00\x00\x00\x0f{"kind":"evil"}',
-    "twice": b'\x00\x00\x00\x1b{"kind":"started","pid":12}',
-    "types": b'\x00\x00\x00\x1e{"kind":"started","pid":"one"}',
+    "twice": b'\x00\x00\x00\x12{"kind":"started"}',
+    "types": b'\x00\x00\x00\x1d{"kind":"display","data":"x"}',
 }
 
 

@@ -13,7 +13,7 @@ from python_executor._frames import run_frame
 from python_executor._run import Limits, Run
 from python_executor._slot import Ends, Slot
 
-BODY = b'{"kind":"started","pid":7}'
+BODY = b'{"kind":"started"}'
 STARTED = len(BODY).to_bytes(4, "big") + BODY
 
 

@@ -35,8 +35,6 @@ class Started(
 ):
     """The interpreter took the program and begins."""
 
-    pid: int
-
 
 class Display(
     msgspec.Struct, tag="display", tag_field="kind", forbid_unknown_fields=True, frozen=True

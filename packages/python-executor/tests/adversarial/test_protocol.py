@@ -22,7 +22,7 @@ SEND = """
 def send(data):
     while data: data = data[os.write(control(), data) :]
 """
-STARTED = {"kind": "started", "pid": 7}
+STARTED = {"kind": "started"}
 RESULT = {"kind": "result", "returncode": 0, "value": "'forged'", "error": None, "truncated": False}
 
 
@@ -41,7 +41,7 @@ BROKEN = {
     "text": framed(b"oops"),
     "unknown": frame(kind="evil"),
     "started twice": frame(**STARTED),
-    "wrong types": frame(kind="started", pid="one"),
+    "wrong types": frame(**(RESULT | {"returncode": "one"})),
     "missing field": frame(kind="result"),
     "extra field": frame(**RESULT, extra=1),
     "returncode": frame(**(RESULT | {"returncode": 10**30})),

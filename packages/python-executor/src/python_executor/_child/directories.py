@@ -8,11 +8,17 @@ can't put a symbolic link in the way that leads somewhere else.
 # ruff: noqa: PTH101, PTH106
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
 
+from . import linux, syscalls
+
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OWNER = stat.S_IRWXU
+# What getdents64(2) returns if there are but "." and "..": two records of 24 bytes.
+_NO_ENTRIES = 48
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -61,6 +67,48 @@ def clear(path: str) -> None:
         os.close(top)
 
 
+class Scratch:
+    """A directory that is cleared again and again, and mostly holds one that is empty.
+
+    Listing one as Python does takes a buffer of 32 KiB from the heap, a handful of objects and
+    their types: in a server that has just forked, each page of them is a fault.
+
+    Args:
+        path: the directory, which stays.
+        inner: the path of the one that is usually in it.
+    """
+
+    def __init__(self, path: str, inner: str) -> None:
+        self._path = path
+        self._inner = inner
+        self._folder = os.open(path, _OPEN)
+        self._entries = ctypes.create_string_buffer(256)
+        number = syscalls.number("getdents64")
+        self._list = None
+        if number is not None:
+            where = ctypes.addressof(self._entries)
+            self._list = linux.prepared_syscall(number, self._folder, where, len(self._entries))
+
+    def clear(self) -> None:
+        """Remove all that is in it, and let its owner do everything in it."""
+        os.fchmod(self._folder, _OWNER)
+        try:
+            os.rmdir(self._inner)
+        except OSError:
+            clear(self._path)
+        else:
+            if not self._is_empty():
+                clear(self._path)
+
+    def _is_empty(self) -> bool:
+        """Whether it is sure that there is nothing."""
+        if self._list is None:
+            return False
+        os.lseek(self._folder, 0, 0)
+        function, arguments = self._list
+        return function(*arguments) == _NO_ENTRIES
+
+
 def _empty(folder: int) -> list[str]:
     """Unlink files and empty directories; returns the names of the other directories."""
     inner = []
@@ -85,14 +133,14 @@ def _open_unlocked(name: str, parent: int | None) -> int:
     except PermissionError:
         _unlock(name, parent)
         folder = os.open(name, _OPEN, dir_fd=parent)
-    os.chmod(folder, stat.S_IRWXU)
+    os.chmod(folder, _OWNER)
     return folder
 
 
 def _unlock(name: str, parent: int | None) -> None:
     handle = os.open(name, _HANDLE, dir_fd=parent)
     try:
-        os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
+        os.chmod(f"/proc/self/fd/{handle}", _OWNER)
     finally:
         os.close(handle)
 

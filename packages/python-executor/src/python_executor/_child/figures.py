@@ -10,12 +10,10 @@ import binascii
 import builtins
 import io
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from . import failures
 from .displays import outlet
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # A program may patch ``builtins``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
@@ -37,12 +35,8 @@ def _show(manager: Any) -> None:
         sys.modules["matplotlib._pylab_helpers"].Gcf.destroy(manager)
 
 
-def show_left_open(complain: Callable[[], None]) -> None:
-    """Send the figures that are open, and close them.
-
-    Args:
-        complain: is called while an exception is handled that drawing raised.
-    """
+def show_left_open() -> None:
+    """Send the figures that are open, and close them; complain of those that can't be drawn."""
     pyplot_helpers: Any = sys.modules.get("matplotlib._pylab_helpers")
     if pyplot_helpers is None or not outlet.is_open():
         return
@@ -50,7 +44,7 @@ def show_left_open(complain: Callable[[], None]) -> None:
         try:
             _show(manager)
         except BaseException:  # noqa: BLE001  (the others are shown all the same)
-            complain()
+            failures.complain()
 
 
 def _send(figure: Any) -> None:

@@ -66,6 +66,6 @@ def write(descriptor: int, data: bytes) -> None:
     Raises:
         OSError: the descriptor was closed or the host is gone.
     """
-    rest = memoryview(data)
-    while rest:
-        rest = rest[_write(descriptor, rest) :]
+    done = _write(descriptor, data)
+    while done < len(data):
+        done += _write(descriptor, memoryview(data)[done:])

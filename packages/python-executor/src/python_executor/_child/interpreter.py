@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 # A program may patch ``builtins`` and ``os``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
-_exit, _getpid, _pause = os._exit, os.getpid, signal.pause
+_exit, _getpid, _getppid, _pause = os._exit, os.getpid, os.getppid, signal.pause
+_closerange, _dup2, _open = os.closerange, os.dup2, os.open
+_STARTED = frames.encode({"kind": "started"})
 _OUT_OF_MEMORY = frames.encode(out_of_memory())
 # Where the control socket goes: above what programs usually get, below the smallest usual limit
 # (256).
@@ -51,11 +53,12 @@ class Interpreter:
         self._directory = directory
         if (tempfile := sys.modules.get("tempfile")) is not None:
             tempfile.__dict__["tempdir"] = None  # looked up anew, from TMPDIR
+        self._leaving = self._prepare_to_leave()
+        self._settling = self._prepare_to_settle()
 
     def serve(self) -> None:
         """Run what comes, until the host closes the socket or the server kills us."""
-        self._leave_the_server()
-        self._settle()
+        self._begin()
         process = _getpid()
         begun = False
         while (frame := frames.receive(CONTROL)) is not None:
@@ -81,36 +84,45 @@ class Interpreter:
             limits.renew_reserve()
         _exit(0)  # the host is gone
 
-    def _leave_the_server(self) -> None:
-        """Take the program's descriptors and signals; close everything that was the server's."""
-        os.setsid()
-        self._server.sandbox.restrict_program()
-        linux.die_with_parent(self._server.pid, signal.SIGKILL)
-        set_handler(signal.SIGINT, signal.default_int_handler)
-        descriptors = self._server.leave()
-        control, out, err = descriptors
-        # The servers' own is one open file for all, with flags and locks that outlive a program.
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        os.dup2(control, CONTROL, inheritable=False)
-        os.closerange(3, CONTROL)
-        os.closerange(CONTROL + 1, max(self._highest, *descriptors) + 1)
+    def _prepare_to_leave(self) -> list[linux.Call]:
+        """What ends all that binds a new interpreter to the server, but for the descriptors."""
+        return [
+            (os.setsid, ()),
+            *self._server.sandbox.restrictions(),
+            linux.prepared_prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL),
+            *self._server.wakeup.reversal(),
+            (set_handler, (int(signal.SIGINT), signal.default_int_handler)),
+        ]
 
-    def _settle(self) -> None:
-        """Renew what a fork doesn't, and look for modules where a program can leave some."""
+    def _prepare_to_settle(self) -> list[linux.Call]:
+        """What renews what a fork doesn't, and confines the program."""
         # As a script's own folder is. Not in the server, which must never import from there.
-        sys.path.insert(0, self._directory)
+        calls: list[linux.Call] = [(sys.path.insert, (0, self._directory))]
         # CPython reseeds ``random`` in a forked child; the global generators of numpy and torch it
         # can't know of.
         if (numpy_random := sys.modules.get("numpy.random")) is not None:
-            numpy_random.seed()
+            calls.append((numpy_random.seed, ()))
         if (torch := sys.modules.get("torch")) is not None:
-            torch.default_generator.seed()  # not torch.seed(), which looks for GPUs
-        self._server.sandbox.confine_program()
-        gc.enable()
+            calls.append((torch.default_generator.seed, ()))  # torch.seed() looks for GPUs
+        calls += self._server.sandbox.confinement()
+        # What has gathered in the server is left alone: a collection would touch all of it.
+        return [*calls, (gc.freeze, ()), (gc.enable, ())]
+
+    def _begin(self) -> None:
+        """Become a process of the program's own: no server any more, and confined."""
+        server = self._server
+        linux.make(self._leaving)
+        if _getppid() != server.pid:
+            _exit(1)  # the server died before its end was to be ours
+        control, out, err = server.descriptors
+        # The servers' own is one open file for all, with flags and locks that outlive a program.
+        _dup2(_open("/dev/null", 0), 0)
+        _dup2(out, 1)
+        _dup2(err, 2)
+        _dup2(control, CONTROL, False)  # noqa: FBT003  (not inheritable)
+        _closerange(3, CONTROL)
+        _closerange(CONTROL + 1, max(self._highest, control, out, err) + 1)
+        linux.make(self._settling)
 
     def _renew(self) -> None:
         """Make a fresh ``__main__`` and the streams ours again; all else stays as it was left."""
@@ -148,7 +160,7 @@ def execute(
     except OSError as error:
         problem = problem or f"The standard input can't be provided: {error.strerror}."
     if announce:
-        frames.send(control, {"kind": "started", "pid": process})
+        frames.write(control, _STARTED)
     if frame["seconds"] is not None:
         limits.limit_cpu(frame["seconds"])
     outlet.open(control, frame["max_files"])

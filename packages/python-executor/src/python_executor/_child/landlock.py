@@ -140,11 +140,10 @@ class Ruleset:
             os.close(descriptor)
         return True
 
-    def restrict(self) -> None:
-        """Restrict this thread, and all that it starts, for good; needs no_new_privs.
+    def restriction(self) -> linux.Call:
+        """Prepare to restrict a thread, and all that it starts, for good; needs no_new_privs.
 
-        Raises:
-            OSError: the kernel refused: 16 domains are the most that stack (E2BIG).
+        The kernel refuses when 16 domains are stacked (E2BIG).
         """
         flags = _LOG_SAME_EXEC_OFF | _LOG_SUBDOMAINS_OFF if self._version >= 7 else 0
-        linux.syscall(_RESTRICT_SELF, self.descriptor, flags)
+        return linux.prepared_syscall(_RESTRICT_SELF, self.descriptor, flags)

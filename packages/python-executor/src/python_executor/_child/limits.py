@@ -10,7 +10,10 @@ import os
 import resource
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import linux
 
 # Between the soft limit of memory, where a MemoryError can be told about, and the hard one (bytes).
 _RESERVE = 32 * 1024 * 1024
@@ -20,6 +23,10 @@ _THREAD_STACK = 1024 * 1024
 _CPU_GRACE = 5
 # What is pending at a time: timers and queued signals. Kernel memory, a few hundred bytes each.
 _PENDING_SIGNALS = 256
+# Looked up before a fork: what is looked up after it is copied.
+_getrlimit, _setrlimit = resource.getrlimit, resource.setrlimit
+_CPU, _INFINITY = resource.RLIMIT_CPU, resource.RLIM_INFINITY
+_affinity, _process_time = os.sched_getaffinity, time.process_time
 # The soft limits of memory before the reserve was used, the first of them first.
 _used: list[int] = []
 # Without a byte left not even the limit can be changed: this goes first (bytes). Nobody touches it,
@@ -61,9 +68,9 @@ def limit(plan: dict[str, Any], warm: int) -> None:
     _thread.stack_size(_THREAD_STACK)
 
 
-def limit_files(count: int) -> None:
-    """Limit the open files of a program. Those with greater numbers stay open."""
-    _set(resource.RLIMIT_NOFILE, count)
+def files_limit(count: int) -> linux.Call:
+    """Prepare to limit the open files of a program. Those with greater numbers stay open."""
+    return resource.setrlimit, (resource.RLIMIT_NOFILE, _within(resource.RLIMIT_NOFILE, count))
 
 
 def limit_cpu(seconds: float) -> None:
@@ -71,8 +78,8 @@ def limit_cpu(seconds: float) -> None:
 
     The host ends a program in time. This is for the case that the host is stuck.
     """
-    cores = len(os.sched_getaffinity(0))
-    _set(resource.RLIMIT_CPU, int(time.process_time() + seconds * cores) + _CPU_GRACE)
+    most = int(_process_time() + seconds * len(_affinity(0))) + _CPU_GRACE
+    _setrlimit(_CPU, _within(_CPU, most))
 
 
 def use_reserve() -> None:
@@ -99,8 +106,13 @@ def renew_reserve() -> None:
 
 
 def _set(kind: int, soft: int, hard: int | None = None) -> None:
-    _, most = resource.getrlimit(kind)
+    resource.setrlimit(kind, _within(kind, soft, hard))
+
+
+def _within(kind: int, soft: int, hard: int | None = None) -> tuple[int, int]:
+    """Return a soft and a hard limit, lowered to what this process may set."""
+    _, most = _getrlimit(kind)
     wanted = soft if hard is None else hard
-    if most != resource.RLIM_INFINITY:
+    if most != _INFINITY:
         wanted = min(wanted, most)
-    resource.setrlimit(kind, (min(soft, wanted), wanted))
+    return min(soft, wanted), wanted

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_SECCOMP = 22
@@ -17,6 +20,10 @@ PR_CAP_AMBIENT = 47
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
+# A function and its arguments, converted already. A new interpreter makes its calls so: what Python
+# looks up and converts on the way to a call would be more pages to copy than the call itself.
+Call = tuple["Callable[..., object]", tuple[Any, ...]]
+
 _fflush = _libc.fflush  # looked up before a program can patch what the look-up needs
 
 
@@ -30,14 +37,27 @@ def prctl(option: int, value: int) -> None:
         raise _failure(f"prctl({option}, {value})")
 
 
-def prctl_with(option: int, value: int, structure: ctypes.Structure) -> None:
-    """Call ``prctl(option, value, &structure)``.
+def prepared_prctl(option: int, value: int, structure: ctypes.Structure | None = None) -> Call:
+    """Prepare ``prctl(option, value)``, or ``prctl(option, value, &structure)``."""
+    pointer = ctypes.c_ulong(0) if structure is None else ctypes.byref(structure)
+    zero = ctypes.c_ulong(0)
+    return _libc.prctl, (ctypes.c_int(option), ctypes.c_ulong(value), pointer, zero, zero)
+
+
+def prepared_syscall(number: int, *arguments: int) -> Call:
+    """Prepare a system call."""
+    return _syscall, tuple(map(ctypes.c_long, (number, *arguments)))
+
+
+def make(calls: Iterable[Call]) -> None:
+    """Make prepared calls, of the system or of Python.
 
     Raises:
-        OSError: the kernel refused.
+        OSError: the kernel refused one.
     """
-    if _libc.prctl(option, ctypes.c_ulong(value), ctypes.byref(structure), 0, 0) != 0:
-        raise _failure(f"prctl({option}, {value}, ...)")
+    for function, arguments in calls:
+        if function(*arguments) == -1:
+            raise _failure(f"{function.__name__}{arguments}")
 
 
 def syscall(number: int, *arguments: Any) -> int:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import ast
 import atexit
 import builtins
-import io
 import linecache
+import re
 import sys
-from functools import partial
 from types import CodeType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import failures, linux
 from .figures import show_left_open
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # A program may patch ``builtins``, which these functions then don't see.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 # With one of these in a program, lines depend on others in more ways, or warn when compiled twice.
-_APART_NOT = ("__future__", "\\", "\r", "\f")
+_search = re.compile(r"__future__|[\\\r\f]").search
 _run_exit_functions = atexit._run_exitfuncs  # noqa: SLF001
 
 
@@ -59,9 +61,7 @@ class Program:
         names["__builtins__"] = builtins
         names.setdefault("__annotations__", {})
         sys.argv = [self._name]
-        lines = io.StringIO(self._code).readlines()
-        if lines and lines[-1][-1] != "\n":
-            lines[-1] += "\n"  # as linecache does: traceback counts on it
+        lines = list(map("{}\n".format, self._code.removesuffix("\n").split("\n")))
         # An entry without a modification time is never dropped by linecache.checkcache.
         linecache.cache[self._name] = (len(self._code), None, lines, self._name)
 
@@ -102,7 +102,7 @@ def _compile_apart(code: str, name: str) -> tuple[CodeType | None, CodeType] | N
     """
     code = code.rstrip("\n")
     begin = code.rfind("\n") + 1
-    if code[begin : begin + 1].isspace() or any(sign in code for sign in _APART_NOT):
+    if code[begin : begin + 1].isspace() or _search(code) is not None:
         return None
     last = "\n" * code.count("\n", 0, begin) + code[begin:]  # on its own line
     try:
@@ -171,19 +171,21 @@ def finish(*, to_go_on: bool) -> None:
         to_go_on: whether it was a cell, and another may follow: threads and exit functions wait.
     """
     # Not imported before a program does: its hook after a fork touches a hundred pages.
-    threading = None if to_go_on else sys.modules.get("threading")
-    for step in (
-        getattr(threading, "_shutdown", None),
-        # Before the exit functions, of which one of matplotlib's closes them.
-        partial(show_left_open, failures.complain),
-        None if to_go_on else _run_exit_functions,
-    ):
-        try:
-            if step is not None:
-                step()
-        except BaseException:  # noqa: BLE001
-            failures.complain()
+    if not to_go_on and (threading := sys.modules.get("threading")) is not None:
+        _try(getattr(threading, "_shutdown", None))
+    # Before the exit functions, of which one of matplotlib's closes them.
+    _try(show_left_open)
+    if not to_go_on:
+        _try(_run_exit_functions)
     flush()
+
+
+def _try(step: Callable[[], object] | None) -> None:
+    try:
+        if step is not None:
+            step()
+    except BaseException:  # noqa: BLE001  (of the program's own doing)
+        failures.complain()
 
 
 def flush() -> None:

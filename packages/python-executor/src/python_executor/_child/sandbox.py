@@ -20,6 +20,7 @@ from . import (
     directories,
     landlock,
     limits,
+    linux,
     namespaces,
     paths,
     privileges,
@@ -139,7 +140,7 @@ class Sandbox:
         self._note("capabilities", _tried(_check_privileges), "none, and none to be gained")
         version = self._abi
         why = "the kernel has no Landlock, or it is not switched on" if not version else ""
-        why = why or _tried(lambda: self._make_ruleset("/").restrict())
+        why = why or _tried(lambda: linux.make([self._make_ruleset("/").restriction()]))
         self._abi = 0 if why else version
         self._note("landlock", why, f"ABI {version}")
         filters = self._filters
@@ -149,7 +150,7 @@ class Sandbox:
 
             def install() -> None:
                 for each in filters:
-                    seccomp.install(each, os.getpid())
+                    seccomp.Installation(each)()
 
             why = _tried(install)
         if why:
@@ -197,7 +198,7 @@ class Sandbox:
         if self._abi:
             self._ruleset = self._make_ruleset(home)
         if self._filters is not None:
-            seccomp.install(self._filters[0], os.getpid())
+            seccomp.Installation(self._filters[0])()
 
     def _make_ruleset(self, home: str) -> landlock.Ruleset:
         plan = self._plan
@@ -210,17 +211,18 @@ class Sandbox:
             ruleset.grant(path, landlock.WRITE | execute)
         return ruleset
 
-    def restrict_program(self) -> None:
-        """In a new interpreter, while the ruleset's descriptor is still open."""
-        if self._ruleset is not None:
-            self._ruleset.restrict()
+    def restrictions(self) -> list[linux.Call]:
+        """What an interpreter does first, while the ruleset's descriptor is still open."""
+        return [] if self._ruleset is None else [self._ruleset.restriction()]
 
-    def confine_program(self) -> None:
-        """In a new interpreter, when all that only a server may do is done."""
+    def confinement(self) -> list[linux.Call]:
+        """What an interpreter does when all that only a server may do is done."""
+        calls: list[linux.Call] = []
         if self._plan is not None:
-            limits.limit_files(self._plan["open_files"])
+            calls.append(limits.files_limit(self._plan["open_files"]))
         if self._filters is not None:
-            seccomp.install(self._filters[1], os.getpid())
+            calls.append((seccomp.Installation(self._filters[1]), ()))
+        return calls
 
 
 def _enclose_signals() -> bool:

@@ -7,6 +7,7 @@ root; an interpreter puts its own pid into it and installs it.
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 # Calls of the x32 ABI, which shares x86-64's architecture, have this bit set.
 _X32 = 0x40000000
 _WORD = 0xFFFFFFFF
+_pack_word = struct.Struct("=I").pack_into
+_getpid = os.getpid
 
 _SECCOMP_MODE_FILTER = 2
 
@@ -179,21 +182,32 @@ class _Code:
 class _SockFprog(ctypes.Structure):
     """``struct sock_fprog``."""
 
-    _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
+    _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_void_p))
 
 
-def install(program: Program, pid: int) -> None:
-    """Put a filter over this thread, and all that it starts, for good.
+class Installation:
+    """Puts a filter over a thread, and all that it starts, for good; all but the pid is prepared.
 
     Args:
         program: the filter.
-        pid: of this process.
-
-    Raises:
-        OSError: the kernel refused: it has no seccomp, or may not be asked (no_new_privs is unset).
     """
-    code = bytearray(program.code)
-    for place in program.own:
-        struct.pack_into("=I", code, place, pid)
-    argument = _SockFprog(len(code) // _INSTRUCTION.size, bytes(code))
-    linux.prctl_with(linux.PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, argument)
+
+    def __init__(self, program: Program) -> None:
+        self._own = program.own
+        self._code = bytearray(program.code)
+        self._words = (ctypes.c_char * len(self._code)).from_buffer(self._code)
+        length = len(self._code) // _INSTRUCTION.size
+        argument = _SockFprog(length, ctypes.addressof(self._words))
+        self._call = linux.prepared_prctl(linux.PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, argument)
+
+    def __call__(self) -> None:
+        """Install it in this process.
+
+        Raises:
+            OSError: the kernel refused: it has no seccomp, or may not be asked (no_new_privs is
+                unset).
+        """
+        code, pid = self._code, _getpid()
+        for place in self._own:
+            _pack_word(code, place, pid)
+        linux.make((self._call,))

@@ -35,6 +35,12 @@ class SlotServer:
         control: socket to the host; its end means that the host is gone.
         directory: this slot's own, empty. Each interpreter begins in a fresh one, ``home`` in it.
         highest: the greatest descriptor that the root has open.
+
+    Attributes:
+        pid: of this process.
+        sandbox: as above.
+        wakeup: what it waits with.
+        descriptors: the interpreter's control socket, stdout and stderr.
     """
 
     def __init__(
@@ -48,20 +54,20 @@ class SlotServer:
         self.pid = os.getpid()
         self._control = control
         self._root = root
-        self._directory = directory
         self._home = f"{directory}/home"
+        self._scratch = directories.Scratch(directory, self._home)
         self._generation = 0
         self._child: int | None = None
-        self._descriptors: Sequence[int] = ()  # of the interpreter
-        self._wakeup = Wakeup(control)
+        self.descriptors: Sequence[int] = ()  # of the interpreter
+        self.wakeup = Wakeup(control)
         self.sandbox = sandbox
         sandbox.enter_slot(directory)
         self._interpreter = Interpreter(self, self._home, highest)
 
     def serve(self) -> Interpreter | None:
         """Serve until the host is gone or the root died; a forked child returns its interpreter."""
-        while not self._wakeup.stopping:
-            signalled, received = self._wakeup.wait()
+        while not self.wakeup.stopping:
+            signalled, received = self.wakeup.wait()
             if signalled:
                 self._reap()
             if received:
@@ -70,7 +76,7 @@ class SlotServer:
                 message = messages.receive(self._control)
                 if message is None:
                     return None
-                request, self._descriptors = message
+                request, self.descriptors = message
                 if self._fork(request["recycle"]):
                     return self._interpreter
         self._clear()
@@ -88,11 +94,6 @@ class SlotServer:
         messages.tell_forked(self._control, generation, pid, self.pid)
         return False
 
-    def leave(self) -> Sequence[int]:
-        """In a new interpreter: be no server any more; returns the descriptors that it gets."""
-        self._wakeup.close()
-        return self._descriptors
-
     def _clear(self) -> None:
         """Kill the interpreter and every descendant, and remove what they left.
 
@@ -103,16 +104,16 @@ class SlotServer:
             tree.kill(self._child)
             tree.reap(self._child)
             self._child = None
-            self._wakeup.forget()  # of that end, nobody has to be told
+            self.wakeup.forget()  # of that end, nobody has to be told
         if tree.has_children():
             if self.sandbox.encloses_slot:
                 tree.end_all()
             else:
                 tree.end_children()
-        for descriptor in self._descriptors:
+        for descriptor in self.descriptors:
             os.close(descriptor)
-        self._descriptors = ()
-        directories.clear(self._directory)
+        self.descriptors = ()
+        self._scratch.clear()
 
     def _reap(self) -> None:
         """Reap what ended by itself, and tell the host if the interpreter did."""

@@ -9,15 +9,14 @@ import select
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from types import FrameType
 from typing import Any
+
+from . import linux
 
 # ``signal.signal`` looks its arguments and its result up in enums. In every child of a fork that
 # would copy some ninety pages.
 set_handler: Callable[[int, Any], object] = _signal.signal
-_set_wakeup_fd: Callable[[int], int] = _signal.set_wakeup_fd
-_CHILD, _TERMINATE, _DEFAULT = int(signal.SIGCHLD), int(signal.SIGTERM), int(signal.SIG_DFL)
 # A handler that does nothing, and runs no Python code for it.
 _nothing: Callable[[Any, Any], object] = operator.is_
 
@@ -56,13 +55,22 @@ class Wakeup:
 
     def forget(self) -> None:
         """Let the signals that came until now not end the next wait. SIGTERM counts anyway."""
-        with suppress(BlockingIOError):
+        try:  # not suppress(), which is Python code
             os.read(self._read, 4096)
+        except BlockingIOError:
+            return
+
+    def reversal(self) -> list[linux.Call]:
+        """What restores the signals' default actions, in a child that won't serve."""
+        default = int(signal.SIG_DFL)
+        return [
+            (_signal.set_wakeup_fd, (-1,)),
+            (set_handler, (int(signal.SIGCHLD), default)),
+            (set_handler, (int(signal.SIGTERM), default)),
+        ]
 
     def close(self) -> None:
-        """Restore the signals' default actions and close the pipe, in a child that won't serve."""
-        _set_wakeup_fd(-1)
-        set_handler(_CHILD, _DEFAULT)
-        set_handler(_TERMINATE, _DEFAULT)
+        """Be no server any more, and close the pipe."""
+        linux.make(self.reversal())
         os.close(self._read)
         os.close(self._write)
