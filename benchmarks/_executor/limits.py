@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import python_executor
 from _executor.preloads import Preload
@@ -34,14 +35,17 @@ importlib.import_module("child.root")
 warm_up = importlib.import_module("child.warmup").warm_up
 warm_up(preload, directory=temporary, font_lists=temporary)
 for line in sys.stdin:
-    count, pace = json.loads(line)
+    count, pace, program = json.loads(line)
     times = []
     for _ in range(count):
         start = time.perf_counter_ns()
         pid = os.fork()
         if pid == 0:
+            if program:
+                exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
             os._exit(0)
-        os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)
+        assert status == 0, status
         times.append((time.perf_counter_ns() - start) / 1e9)
         if pace:
             time.sleep(pace)
@@ -58,12 +62,16 @@ while data := connection.recv(65536):
 _MESSAGE = b"x" * 200
 
 
-@contextmanager
-def bare_fork(preload: Preload) -> Iterator[Callable[[int, float], list[float]]]:
-    """A warm process that forks, lets the child exit at once, and waits for it.
+class Forks(Protocol):
+    """A process that forks when it is called."""
 
-    It is called with how many times and with seconds in between, and returns the seconds of each.
-    """
+    def __call__(self, count: int, pace: float, program: str = "") -> list[float]:
+        """Fork ``count`` times, ``pace`` seconds apart, and return the seconds of each."""
+
+
+@contextmanager
+def bare_fork(preload: Preload) -> Iterator[Forks]:
+    """A warm process that forks, lets the child exit, at once or after a program, and waits."""
     folder = tempfile.TemporaryDirectory(prefix="benchmark-")
     arguments = json.dumps([str(CHILD), preload.modules, folder.name])
     process = subprocess.Popen(
@@ -77,8 +85,8 @@ def bare_fork(preload: Preload) -> Iterator[Callable[[int, float], list[float]]]
     assert process.stdout is not None
     ask, answer = process.stdin, process.stdout
 
-    def times(count: int, pace: float) -> list[float]:
-        ask.write(f"{json.dumps([count, pace])}\n")
+    def times(count: int, pace: float, program: str = "") -> list[float]:
+        ask.write(f"{json.dumps([count, pace, program])}\n")
         ask.flush()
         seconds: list[float] = json.loads(answer.readline())
         return seconds

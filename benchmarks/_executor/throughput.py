@@ -12,7 +12,7 @@ from _figures import Against, Figure
 from _timing import Block, times_of
 
 from _executor import peers
-from _executor.limits import BARE_FORK, bare_fork, cores
+from _executor.limits import BARE_FORK, Forks, bare_fork, cores
 from _executor.ours import pools
 from _executor.peers import TORCHRL
 from _executor.preloads import Preload
@@ -74,7 +74,7 @@ def _per_program(threads: int, work: Callable[[int], object]) -> list[float]:
         return [(time.perf_counter() - start) / PROGRAMS]
 
 
-def _forks(loops: Sequence[Callable[[int, float], object]]) -> list[float]:
+def _forks(loops: Sequence[Forks]) -> list[float]:
     with ThreadPoolExecutor(len(loops)) as executor:
         start = time.perf_counter()
         for _ in executor.map(lambda loop: loop(FORKS, 0.0), loops):
