@@ -28,6 +28,11 @@ def receive(descriptor: int) -> dict[str, Any] | None:
     body = read_exactly(descriptor, int.from_bytes(header, "big"))
     if body is None:
         return None
+    return decode(body)
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """Return what ``encode`` was given, from what it returned but for the length."""
     frame: dict[str, Any] = _decode(body.decode(), 0)[0]
     return frame
 

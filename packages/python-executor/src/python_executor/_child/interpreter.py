@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import gc
+import linecache
 import os
+import select
 import signal
 import sys
 from types import ModuleType
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import frames, limits, linux
 from .displays import outlet
 from .files import WorkingFiles
-from .program import Program, finish, out_of_memory, refuse
+from .program import Program, finish, flush, out_of_memory, refuse
 from .stdin import StandardInput
 from .wakeup import set_handler
 
@@ -26,6 +28,20 @@ _exit, _getpid, _getppid, _pause = os._exit, os.getpid, os.getppid, signal.pause
 _closerange, _dup2, _open = os.closerange, os.dup2, os.open
 _STARTED = frames.encode({"kind": "started"})
 _OUT_OF_MEMORY = frames.encode(out_of_memory())
+# What most programs are made of. It prints nothing, and leaves nothing: no class, which would go
+# only with the next garbage collection.
+_SAMPLE: dict[str, Any] = {
+    "code": """
+def f(n: int) -> int:
+    return n if n < 2 else f(n - 1) + f(n - 2)
+
+x = [str(i) for i in range(3)]
+print("", end="")
+{"a": f"{f(3)} {x}"}
+""",
+    "name": "<sample>",
+    "limit": 99,
+}
 # Where the control socket goes: above what programs usually get, below the smallest usual limit
 # (256).
 CONTROL = 255
@@ -53,12 +69,17 @@ class Interpreter:
         self._directory = directory
         if (tempfile := sys.modules.get("tempfile")) is not None:
             tempfile.__dict__["tempdir"] = None  # looked up anew, from TMPDIR
+        self._control = select.poll()
+        self._control.register(CONTROL, select.POLLIN)
+        self._sample = frames.encode(_SAMPLE)[4:]
         self._leaving = self._prepare_to_leave()
         self._settling = self._prepare_to_settle()
 
     def serve(self) -> None:
         """Run what comes, until the host closes the socket or the server kills us."""
         self._begin()
+        if not self._control.poll(0):
+            self._exercise()
         process = _getpid()
         begun = False
         while (frame := frames.receive(CONTROL)) is not None:
@@ -123,6 +144,16 @@ class Interpreter:
         _closerange(3, CONTROL)
         _closerange(CONTROL + 1, max(self._highest, control, out, err) + 1)
         linux.make(self._settling)
+
+    def _exercise(self) -> None:
+        """Run a sample: what memory a program takes first is copied before one comes."""
+        main = ModuleType("__main__")
+        frame = frames.decode(self._sample)
+        frames.encode(Program(main, frame).run())
+        flush()
+        self._files.send_changed(CONTROL, 0)
+        del linecache.cache[frame["name"]]
+        main.__dict__.clear()
 
     def _renew(self) -> None:
         """Make a fresh ``__main__`` and the streams ours again; all else stays as it was left."""
