@@ -12,7 +12,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import frames, limits, linux
+from . import frames, limits, linux, randomness
 from .displays import outlet
 from .files import WorkingFiles
 from .program import Program, finish, flush, out_of_memory, refuse
@@ -110,7 +110,7 @@ class Interpreter:
         return [
             (os.setsid, ()),
             *self._server.sandbox.restrictions(),
-            linux.prepared_prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL),
+            linux.death_signal(signal.SIGKILL),
             *self._server.wakeup.reversal(),
             (set_handler, (int(signal.SIGINT), signal.default_int_handler)),
         ]
@@ -118,16 +118,14 @@ class Interpreter:
     def _prepare_to_settle(self) -> list[linux.Call]:
         """What renews what a fork doesn't, and confines the program."""
         # As a script's own folder is. Not in the server, which must never import from there.
-        calls: list[linux.Call] = [(sys.path.insert, (0, self._directory))]
-        # CPython reseeds ``random`` in a forked child; the global generators of numpy and torch it
-        # can't know of.
-        if (numpy_random := sys.modules.get("numpy.random")) is not None:
-            calls.append((numpy_random.seed, ()))
-        if (torch := sys.modules.get("torch")) is not None:
-            calls.append((torch.default_generator.seed, ()))  # torch.seed() looks for GPUs
-        calls += self._server.sandbox.confinement()
-        # What has gathered in the server is left alone: a collection would touch all of it.
-        return [*calls, (gc.freeze, ()), (gc.enable, ())]
+        return [
+            (sys.path.insert, (0, self._directory)),
+            *randomness.renewal(),
+            *self._server.sandbox.confinement(),
+            # What has gathered in the server is left alone: a collection would touch all of it.
+            (gc.freeze, ()),
+            (gc.enable, ()),
+        ]
 
     def _begin(self) -> None:
         """Become a process of the program's own: no server any more, and confined."""

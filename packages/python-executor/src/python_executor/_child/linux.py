@@ -90,20 +90,18 @@ def _failure(what: str) -> OSError:
     return OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def die_with_parent(parent: int, number: int) -> None:
-    """Get signal ``number`` when ``parent`` ends, or end now if it already has.
+def death_signal(number: int) -> Call:
+    """Prepare to get a signal when the parent ends. It may have ended before the call was made.
 
     The signal is tied to the *thread* that forked. The servers fork from their only thread, so here
     it is safe.
     """
-    prctl(PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:
-        os._exit(1)
+    return prepared_prctl(PR_SET_PDEATHSIG, number)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends, double forks included."""
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
+def adoption() -> Call:
+    """Prepare to become the parent of every descendant whose own parent ends."""
+    return prepared_prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def refuse_privileges() -> None:

@@ -40,7 +40,7 @@ def start(descriptor: int) -> RootServer | None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the host's thread may have blocked some
     linux.refuse_privileges()
-    linux.adopt_orphans()
+    linux.make([linux.adoption()])
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
     config = messages.receive_configuration(control)
@@ -129,6 +129,13 @@ class RootServer:
         self._wakeup = Wakeup(control)
         # What preloaded modules opened included; nothing but sockets and pipes of ours comes later.
         self._highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        # What a slot server calls when it has become its slot's user, which forgets the first. The
+        # signal can be caught: a slot server whose root died still ends its own tree.
+        self._leaving = [
+            linux.death_signal(signal.SIGTERM),
+            linux.adoption(),
+            *self._wakeup.reversal(),
+        ]
 
     def serve(self) -> SlotServer | None:
         """Serve until the host is gone or SIGTERM comes; a forked child returns its server."""
@@ -154,21 +161,21 @@ class RootServer:
             os.kill(old, signal.SIGKILL)
             tree.reap(old)
             tree.end_children(keep=self._is_slot)
-        home = self._sandbox.make_home(slot)
+        home = self._sandbox.prepare_slot(slot)
         root = os.getpid()
         pid = tree.fork()
         if pid == 0:
             self._sandbox.become_slot(slot)
-            # A signal that can be caught: a slot server whose root died still ends its own tree.
-            # It is forgotten when a process becomes another user, so it comes after that.
-            linux.die_with_parent(root, signal.SIGTERM)
-            linux.adopt_orphans()
+            linux.make(self._leaving)
+            if os.getppid() != root:
+                os._exit(1)  # the root died before its end was to be told
             self._wakeup.close()
             self._control.close()
             return SlotServer(
                 self, self._sandbox, socket.socket(fileno=descriptor), home, self._highest
             )
         os.close(descriptor)
+        self._sandbox.forget_slot()
         self._slots[slot] = pid
         return None
 

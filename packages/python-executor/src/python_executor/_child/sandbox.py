@@ -59,7 +59,7 @@ class Sandbox:
         self._plan = plan
         self._abi = 0
         self._users: list[int] | None = None
-        self._filters: tuple[seccomp.Program, seccomp.Program] | None = None
+        self._filters: tuple[seccomp.Installation, seccomp.Installation] | None = None
         self._ruleset: landlock.Ruleset | None = None
         self._warm = 0
         self._namespaces = "switched off"
@@ -120,18 +120,19 @@ class Sandbox:
             return None
         return list(range(first, first + plan["slots"]))
 
-    def _assemble(self, plan: dict[str, Any]) -> tuple[seccomp.Program, seccomp.Program] | None:
+    def _assemble(
+        self, plan: dict[str, Any]
+    ) -> tuple[seccomp.Installation, seccomp.Installation] | None:
         if syscalls.audit_architecture() is None:
             return None
         network, processes = plan["network"], plan["processes"] > 0
-        return (
-            allowed.server_filter(
-                network=network, processes=processes, truncate=self._abi == 0 or self._abi >= 3
-            ),
-            allowed.program_filter(
-                network=network, processes=processes, scoped=self._abi >= landlock.ABI_SCOPES
-            ),
+        server = allowed.server_filter(
+            network=network, processes=processes, truncate=self._abi == 0 or self._abi >= 3
         )
+        program = allowed.program_filter(
+            network=network, processes=processes, scoped=self._abi >= landlock.ABI_SCOPES
+        )
+        return seccomp.Installation(server), seccomp.Installation(program)
 
     def _find_out(self) -> None:
         """Try the layers in children, keep those that hold, and report."""
@@ -150,7 +151,7 @@ class Sandbox:
 
             def install() -> None:
                 for each in filters:
-                    seccomp.Installation(each)()
+                    each()
 
             why = _tried(install)
         if why:
@@ -170,8 +171,24 @@ class Sandbox:
     def _note(self, layer: str, why: str, detail: str) -> None:
         self.report.append({"layer": layer, "on": not why, "detail": why or detail})
 
-    def make_home(self, slot: int) -> str:
-        """In the root: make a slot's directory, or empty it; returns its path."""
+    def prepare_slot(self, slot: int) -> str:
+        """In the root: make ready for the fork of a slot server; returns the slot's directory.
+
+        What is done here is done once; in the slot server it would copy the memory that it takes.
+        """
+        path = self._make_home(slot)
+        if self._abi:
+            self._ruleset = self._make_ruleset(path)
+        return path
+
+    def forget_slot(self) -> None:
+        """In the root, after the fork."""
+        if self._ruleset is not None:
+            os.close(self._ruleset.descriptor)
+            self._ruleset = None
+
+    def _make_home(self, slot: int) -> str:
+        """Make a slot's directory, or empty it."""
         path = f"{self.directory}/{slot}"
         if self.hidden:
             directories.clear(path)
@@ -188,17 +205,15 @@ class Sandbox:
             privileges.become(self._users[slot])
             privileges.drop_capabilities()
 
-    def enter_slot(self, home: str) -> None:
+    def enter_slot(self) -> None:
         """In a new slot server: limits, and the outer filter; its children get the rest."""
         if self._plan is None:
             return
         limits.limit(self._plan, self._warm)
         if self._plan["processes"] and self._abi >= landlock.ABI_SCOPES:
             self.encloses_slot = _enclose_signals()
-        if self._abi:
-            self._ruleset = self._make_ruleset(home)
         if self._filters is not None:
-            seccomp.Installation(self._filters[0])()
+            self._filters[0]()
 
     def _make_ruleset(self, home: str) -> landlock.Ruleset:
         plan = self._plan
@@ -221,7 +236,7 @@ class Sandbox:
         if self._plan is not None:
             calls.append(limits.files_limit(self._plan["open_files"]))
         if self._filters is not None:
-            calls.append((seccomp.Installation(self._filters[1]), ()))
+            calls.append((self._filters[1], ()))
         return calls
 
 

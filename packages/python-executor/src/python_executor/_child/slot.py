@@ -61,7 +61,7 @@ class SlotServer:
         self.descriptors: Sequence[int] = ()  # of the interpreter
         self.wakeup = Wakeup(control)
         self.sandbox = sandbox
-        sandbox.enter_slot(directory)
+        sandbox.enter_slot()
         self._interpreter = Interpreter(self, self._home, highest)
 
     def serve(self) -> Interpreter | None:

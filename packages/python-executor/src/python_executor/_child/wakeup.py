@@ -35,9 +35,9 @@ class Wakeup:
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
         self._poll.register(self._control, select.POLLIN)
-        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, _nothing)
-        signal.signal(signal.SIGTERM, self._stop)
+        _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        set_handler(int(signal.SIGCHLD), _nothing)
+        set_handler(int(signal.SIGTERM), self._stop)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stopping = True
@@ -70,7 +70,6 @@ class Wakeup:
         ]
 
     def close(self) -> None:
-        """Be no server any more, and close the pipe."""
-        linux.make(self.reversal())
+        """Close the pipe, when ``reversal`` has been made."""
         os.close(self._read)
         os.close(self._write)
