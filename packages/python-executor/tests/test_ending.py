@@ -172,6 +172,31 @@ def test_a_flood_is_cut_in_the_middle() -> None:
     assert "characters cut] ..." in result["value"]
 
 
+@pytest.mark.parametrize("character", ["x", "\\ud800", "\\U0001f600"])
+@pytest.mark.parametrize("count", [65_530, 65_536, 65_540, 200_000])
+def test_long_texts_of_an_error_are_cut(
+    executor: PythonExecutorService, character: str, count: int
+) -> None:
+    code = f"E = type('E' * 70_000, (Exception,), {{}})\nraise E('{character}' * {count})"
+    result = executor.execute(code)
+    assert result["status"] == "error"
+    error = result["error"]
+    assert error is not None
+    texts = (error["type"], error["message"], error["traceback"])
+    assert all(len(text) <= 65_536 + 128 for text in texts)
+
+
+@pytest.mark.parametrize("character", ["x", "\\ud800"])
+def test_a_long_value_of_any_characters_is_cut(
+    executor: PythonExecutorService, character: str
+) -> None:
+    code = f"class C:\n def __repr__(self): return '{character}' * 1_500_000\nC()"
+    result = executor.execute(code)
+    assert (result["status"], result["truncated"]) == ("ok", True)
+    assert result["value"] is not None
+    assert len(result["value"]) <= 2**20 + 128
+
+
 def test_an_endless_flood_ends_the_program_and_needs_little_memory() -> None:
     code = "import os\nwhile True: os.write(1, b'x' * 65536)"
     with PythonExecutorService(pool_size=1, timeout=60.0, max_output=10_000) as executor:

@@ -16,6 +16,11 @@ import msgspec
 # \uXXXX\uXXXX.
 FRAME_LIMIT = 16 * 1024 * 1024
 HEADER = 4
+# Characters of a value, and of an error's type, message or traceback.
+VALUE_LIMIT = 1024 * 1024
+TEXT_LIMIT = 65536
+# What says in a text that its middle was left out takes no more (characters).
+_MARKS = 128
 # Bytes of files that come back unless a pool says otherwise.
 MAX_FILES = 16 * 1024 * 1024
 # A display holds at most this many forms of the same thing.
@@ -24,6 +29,9 @@ _FORMS = msgspec.Meta(max_length=16)
 # frame's memory. So a frame of more bytes than SMALL is refused if it has more quotes than this;
 # those within strings are escaped.
 _SMALL, _QUOTES = 65536, 128
+
+
+_Text = Annotated[str, msgspec.Meta(max_length=TEXT_LIMIT + _MARKS)]
 
 
 class FrameError(Exception):
@@ -58,9 +66,9 @@ class Failure(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ``memory`` tells whether it is a MemoryError, or comes from one.
     """
 
-    type: str
-    message: str
-    traceback: str
+    type: _Text
+    message: _Text
+    traceback: _Text
     memory: bool = False
 
 
@@ -70,7 +78,7 @@ class Outcome(
     """The program came to its end."""
 
     returncode: Annotated[int, msgspec.Meta(ge=-64, le=255)]
-    value: str | None
+    value: Annotated[str, msgspec.Meta(max_length=VALUE_LIMIT + _MARKS)] | None
     error: Failure | None
     truncated: bool
 

@@ -12,13 +12,12 @@ from typing import Self
 from python_executor._arguments import check_count, check_modules, check_seconds
 from python_executor._drive import Job, drive
 from python_executor._forkserver import find_python
-from python_executor._frames import MAX_FILES, run_frame
+from python_executor._frames import MAX_FILES, VALUE_LIMIT, run_frame
 from python_executor._outcome import result_of
 from python_executor._pool import Pool
 from python_executor._run import Limits
 from python_executor.results import Execution, ExecutionResult, State
 from python_executor.sandbox import SandboxMode, SandboxPolicy
-from python_executor.service import VALUE_LIMIT
 
 
 class PersistentPythonProcess:

@@ -20,7 +20,7 @@ from python_executor._arguments import (
 )
 from python_executor._drive import Echo, Job, drive, drive_all
 from python_executor._forkserver import find_python
-from python_executor._frames import MAX_FILES, run_frame
+from python_executor._frames import MAX_FILES, VALUE_LIMIT, run_frame
 from python_executor._outcome import rejected, result_of
 from python_executor._pool import Pool
 from python_executor._reports import PoolInfo, PoolStats
@@ -30,8 +30,6 @@ from python_executor.errors import InvalidArgumentTypeError
 from python_executor.results import Execution, ExecutionResult
 from python_executor.sandbox import SandboxMode, SandboxPolicy
 
-# Longest value (characters), whatever max_output is: it must fit into a frame.
-VALUE_LIMIT = 1024 * 1024
 ISOLATIONS = ("process", "namespace")
 ASSIGNMENTS = ("idle-first", "round-robin")
 

@@ -53,6 +53,10 @@ BROKEN = {
     "deep object": framed(b'{"kind":' * 1_000_000),
     "deep in an unknown field": framed(b'{"kind":"result","x":' + b"[" * 500_000 + b"]" * 500_000),
     "messages of a server": frame(kind="exited", generation=1, returncode=0),
+    "long value": frame(**(RESULT | {"value": "x" * (1024 * 1024 + 129)})),
+    "long message": frame(
+        **(RESULT | {"error": {"type": "E", "message": "x" * 65_665, "traceback": ""}})
+    ),
     "duplicate keys": framed(b'{"kind":"result","kind":"evil"}'),
 }
 

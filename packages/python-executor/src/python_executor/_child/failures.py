@@ -145,8 +145,15 @@ def text_of(value: object) -> str:
 
 def shorten(text: str, limit: int) -> tuple[str, bool]:
     """Keep head and tail of a text, and see that it can be encoded; says whether it was cut."""
-    cut = len(text) > limit
-    if cut:
-        head = limit // 2
-        text = text[:head] + CUT.format(len(text) - limit) + text[head - limit :]
-    return text.encode("utf-8", "backslashreplace").decode(), cut
+    short = _cut(text, limit)
+    escaped = short.encode("utf-8", "backslashreplace").decode()
+    # Lone surrogates take six times as much then. What was cut once has the mark in it.
+    shown = _cut(escaped, limit + 2 * len(CUT))
+    return shown, short is not text or shown is not escaped
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    head = limit // 2
+    return text[:head] + CUT.format(len(text) - limit) + text[head - limit :]
