@@ -146,7 +146,7 @@ def test_a_program_may_do_what_it_is_granted(
         (["run", "{program}", "--file", "a.csv"], "NAME=PATH is expected"),
         (["run", "{program}", "--file", "a.csv=no-such-file"], "can't read no-such-file"),
         (["run", "{program}", "--file", "../a={program}"], "holds '..'"),
-        (["run", "{program}", "--network", "--sandbox", "off"], "--network says nothing"),
+        (["run", "{program}", "--network", "--sandbox", "off"], "--network has no effect"),
         (["run", "{program}", "--read", "/no-such-folder"], "read must be paths of what exists"),
         (["run", "{program}", "--python", "no-such-python"], "can't be started"),
         (["run", "{latin}"], "as text"),

@@ -125,7 +125,7 @@ def test_a_pool_that_cannot_be_made_is_a_failure(capsys: pytest.CaptureFixture[s
     assert main(["doctor", "--preload", "no_such_module"]) == 1
     printed = capsys.readouterr().out
     assert "No module named 'no_such_module'" in printed
-    assert "No pool can be made here." in printed
+    assert "No pool can be made so:" in printed
 
 
 @pytest.mark.parametrize(

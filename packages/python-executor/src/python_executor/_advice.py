@@ -241,7 +241,7 @@ def for_bytecode(python: str, folder: str) -> list[Step]:
             "it once",
             f"{python} -m compileall -q -j 0 {folder}",
         ),
-        Step("With uv", "UV_COMPILE_BYTECODE=1 uv sync, or uv pip install --compile-bytecode"),
+        Step("With uv, when it installs", "export UV_COMPILE_BYTECODE=1"),
     ]
 
 

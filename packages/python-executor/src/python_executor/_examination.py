@@ -177,7 +177,8 @@ def _threads(preload: list[str], names: list[str]) -> Check:
 def _descriptors(machine: Machine, pool_size: int) -> Check:
     wanted = DESCRIPTORS_A_SLOT * pool_size + DESCRIPTORS_BESIDE
     soft = machine.descriptors[0]
-    detail = f"a pool of {pool_size} takes {wanted}, and there may be {_number(soft)} (ulimit -n)"
+    there = f"there may be {_number(soft)} (ulimit -n)"
+    detail = f"a pool of {pool_size} takes at most {wanted}, and {there}"
     if soft is None or soft >= wanted:
         return Check("descriptors", "ok", detail)
     return Check("descriptors", "advice", detail, steps=_advice.for_descriptors(wanted))
@@ -186,7 +187,7 @@ def _descriptors(machine: Machine, pool_size: int) -> Check:
 def _processes(machine: Machine, pool_size: int) -> Check:
     wanted = PROCESSES_A_SLOT * pool_size + PROCESSES_BESIDE
     most = machine.processes
-    detail = f"a pool of {pool_size} takes {wanted}, and there may be {_number(most)}"
+    detail = f"a pool of {pool_size} takes at most {wanted}, and there may be {_number(most)}"
     if most is None or most >= wanted:
         return Check("processes", "ok", detail)
     return Check("processes", "advice", detail, steps=_advice.for_processes(wanted))
@@ -207,7 +208,7 @@ def _memory(machine: Machine, pool_size: int, *, files: bool) -> Check:
 
 
 def _number(limit: int | None) -> str:
-    return "as many as you like" if limit is None else str(limit)
+    return "as many as it likes" if limit is None else str(limit)
 
 
 def _gib(size: int) -> str:

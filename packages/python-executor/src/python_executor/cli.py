@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from python_executor._commands import bench, doctor, run
-from python_executor._commands.arguments import describe
+from python_executor._commands.arguments import describe, in_one_line
 from python_executor.errors import PythonExecutorError
 
 _DESCRIPTION = """\
-Run Python programs, each in a pristine process and in a sandbox: it reads the system and Python,
-writes to a directory of its own, and has no network, no other processes, and limits on time,
-memory and files.
+Run Python programs, each in a pristine process and in a sandbox: a program reads the system and
+Python, writes to a directory of its own, and has no network, no other processes, and limits on
+time, memory and files.
 """
 
 _EXAMPLES = (
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except PythonExecutorError as error:
-        print(f"python-executor: {_in_one_line(error)}", file=sys.stderr)
+        print(f"python-executor: {in_one_line(str(error))}", file=sys.stderr)
         return _USAGE_ERROR
     return status
 
@@ -66,9 +66,3 @@ def _parser() -> argparse.ArgumentParser:
     for module in (run, doctor, bench):
         module.add(commands)
     return parser
-
-
-def _in_one_line(error: PythonExecutorError) -> str:
-    """An error's first line, and its last, where a traceback says what it was."""
-    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{first.rstrip('.:')}: {others[-1]}" if others else first

@@ -19,10 +19,11 @@ Status = Literal["ok", "error", "timeout", "memory", "crashed", "output", "rejec
 
 ``ok``; ``error``: an uncaught exception or ``sys.exit`` with a status; ``timeout``; ``memory``: an
 uncaught MemoryError, an exception that was raised over one or a group that holds one, or ended
-because it took more memory than it may (a MemoryError that ends a thread is no end of the program);
-``crashed``: the process ended by itself (a signal, ``os._exit``) or broke the protocol; ``output``:
-it wrote more than ``max_total_output``, or more into its directory than it may; ``cancelled``: it
-was cancelled while it ran; ``rejected``: it was cancelled before it began.
+because it took more memory, threads or processes than it may (a MemoryError that ends a thread is
+no end of the program); ``crashed``: the process ended by itself (a signal, ``os._exit``) or broke
+the protocol; ``output``: it wrote more than ``max_total_output``, or more into its directory than
+it may; ``cancelled``: it was cancelled while it ran; ``rejected``: it was cancelled before it
+began.
 """
 
 State = Literal["fresh", "kept", "restored", "lost"]
@@ -38,9 +39,9 @@ class ErrorInfo(TypedDict):
 
     type: str
     """Qualified name of the exception; for a program that was ended or ended itself one of
-    ``TimeoutError``, ``ProcessCrashedError``, ``MemoryLimitError``, ``OutputLimitError``,
-    ``DiskLimitError`` and ``CancelledError``; ``InputError`` for a cell whose files or input could
-    not be put in place."""
+    ``TimeoutError``, ``ProcessCrashedError``, ``MemoryLimitError``, ``TaskLimitError``,
+    ``OutputLimitError``, ``DiskLimitError`` and ``CancelledError``; ``InputError`` for a cell
+    whose files or input could not be put in place."""
     message: str
     traceback: str
     """The program's own frames with their source lines, of a recursion the first and the last; all
@@ -64,7 +65,7 @@ class ExecutionResult(TypedDict):
     duration: float
     """Seconds from the program's start to its end."""
     truncated: bool
-    """Whether stdout, stderr or value were cut to ``max_output``, or files or displays left out."""
+    """Whether stdout, stderr, value or the error were cut, or files or displays left out."""
     files: dict[str, bytes]
     """What the program made or changed in its working directory, by name.
 

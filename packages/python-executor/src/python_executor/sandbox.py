@@ -18,7 +18,7 @@ from python_executor.errors import (
 
 SandboxMode = Literal["auto", "strict", "off"]
 """``auto`` takes every layer that the machine gives; ``strict`` refuses to start without one of
-``REQUIRED``; ``off`` is for trusted programs, and for systems other than Linux."""
+``REQUIRED``; ``off`` is for trusted programs."""
 
 REQUIRED = ("capabilities", "landlock", "seccomp", "limits")
 """The layers that ``strict`` insists on. The others are added where they are permitted."""
@@ -195,7 +195,7 @@ def check_sandbox(sandbox: object) -> tuple[SandboxMode, SandboxPolicy | None]:
         raise InvalidArgumentError("sandbox", sandbox, expected)
     if policy is not None and not sys.platform.startswith("linux"):
         raise SandboxUnavailableError(
-            {"platform": f"the sandbox is Linux's, and this is {sys.platform}"}
+            {"platform": f"python-executor is for Linux, and this is {sys.platform}"}
         )
     return mode, policy
 

@@ -26,7 +26,8 @@ from python_executor.service import PythonExecutorService
 _DESCRIPTION = """\
 Run a program in the sandbox. What it writes to stdout and stderr comes out as it is and when it
 comes, and its exit status is the command's: 128 + N if signal N ended it, 137 if it was ended
-because it took too long, too much memory or wrote too much (a line on stderr says so).
+because it ran too long, took too much memory or wrote too much (without --json, a line on stderr
+says so). 2 if the command can't run it, 130 after Ctrl-C.
 """
 
 _EXAMPLES = (
@@ -34,7 +35,7 @@ _EXAMPLES = (
     ("python-executor run --timeout 60 --memory 4G program.py", "more than the usual"),
     ("python-executor run --file in.csv=data.csv --out result program.py", "files in and out"),
     ("python-executor run --stdin answers.txt program.py", "what input() reads"),
-    ("python-executor run --preload numpy,pandas program.py", "import them before"),
+    ("python-executor run --preload numpy,pandas program.py", "imported before it starts"),
     ("python-executor run --read ~/datasets --network program.py", "let it do more"),
     ("python-executor run --sandbox strict program.py", "refuse if a layer is missing"),
     ("python-executor run --json program.py", "status, value, error, files, ..."),
@@ -54,7 +55,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--json", action="store_true", help="print the result as JSON, files in base64"
     )
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=seconds, default=10.0, help="that it may run (10)"
+        "--timeout", metavar="SECONDS", type=seconds, default=10.0, help="how long it may run (10)"
     )
     parser.add_argument(
         "--stdin", metavar="FILE", help="what it reads; - is standard input (empty without)"
@@ -76,7 +77,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="SIZE",
         type=size,
         default=_EXTENSIVE,
-        help="that it may write to stdout and stderr together (64M)",
+        help="how much it may write to stdout and stderr together (64M)",
     )
     add_interpreter(parser)
     _add_sandbox(parser.add_argument_group("sandbox", "what the program may do"))
@@ -87,8 +88,9 @@ def _add_sandbox(group: argparse._ArgumentGroup) -> None:
         "--sandbox",
         choices=_SANDBOXES,
         default="auto",
-        help="auto: all layers that this machine gives; strict: not without those that matter; "
-        "tight: auto with 256M of memory and 16M of files; off: none, for your own programs",
+        help="auto: all layers that this machine gives; strict: refuse to run without those that "
+        "matter; tight: auto with 256M of memory, 16M of files, 64 of them open; off: none, for "
+        "your own programs",
     )
     for name, what in (("read", "read"), ("write", "read and write")):
         group.add_argument(
@@ -102,7 +104,10 @@ def _add_sandbox(group: argparse._ArgumentGroup) -> None:
         "--processes", metavar="N", type=int, help="let it start processes, N at a time"
     )
     group.add_argument(
-        "--memory", metavar="SIZE", type=size, help="of memory that it may take (1G)"
+        "--memory",
+        metavar="SIZE",
+        type=size,
+        help="how much memory it may take (1G; 256M with tight)",
     )
 
 
@@ -135,7 +140,9 @@ def main(options: argparse.Namespace) -> int:
 
 def _execute(execution: Execution, options: argparse.Namespace) -> ExecutionResult:
     """Execute the program on a pool of its own, which passes on what it writes."""
-    most = max(1, options.max_output)
+    most = options.max_output
+    if most < 1:
+        raise CommandError("--max-output 0: it must be at least 1")
     with PythonExecutorService(
         1,
         preload=options.preload,
@@ -156,7 +163,9 @@ def _sandbox(options: argparse.Namespace) -> SandboxMode | SandboxPolicy:
     }
     if options.sandbox == "off":
         if changes:
-            raise CommandError(f"--{next(iter(changes))} says nothing with --sandbox off")
+            raise CommandError(
+                f"--{next(iter(changes))} has no effect with --sandbox off: leave one out"
+            )
         return "off"
     if options.sandbox == "tight":
         return SandboxPolicy.tight(**changes)
