@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services_core import ServiceBase
+from services_core import ServiceBase, ServiceDiedError
 from services_core.testing.observing import eventually
 from services_local import records
 from services_local.runtime import RuntimeDirectory
@@ -47,10 +49,25 @@ def _closing() -> type:
         def handle(self) -> None:
             signal.signal(signal.SIGTERM, lambda *_: (self._directory / "handled").touch())
 
+        def chain(self) -> None:
+            former: Any = signal.getsignal(signal.SIGTERM)
+
+            def handle(*arguments: object) -> None:
+                (self._directory / "handled").touch()
+                former(*arguments)
+
+            signal.signal(signal.SIGTERM, handle)
+
         def look_up(self) -> None:
             pass
 
     return Closing
+
+
+def _repeat(call: Callable[[], object]) -> None:
+    """Have the main thread of a service run handlers, until it ends."""
+    while True:
+        call()
 
 
 @pytest.mark.parametrize("options", [{}, {"max_concurrency": 2}], ids=["serial", "threaded"])
@@ -97,3 +114,44 @@ def test_a_handler_of_the_services_own_takes_its_place(
     assert eventually((tmp_path / "handled").exists)
     closing.look_up()
     assert "closing" in services
+
+
+def test_a_handler_that_calls_the_former_ends_the_service(
+    services: ServiceBase, tmp_path: Path
+) -> None:
+    closing = services.register("closing", _closing(), tmp_path)
+    closing.chain()
+    pid = services.describe("closing").pid
+    assert pid is not None
+    os.kill(pid, signal.SIGTERM)
+    with pytest.raises(ServiceDiedError):
+        _repeat(closing.look_up)
+    assert eventually(lambda: "closing" not in services)
+    assert (tmp_path / "handled").exists()
+    assert (tmp_path / "closed").exists()
+
+
+def test_a_loop_of_the_services_own_keeps_its_signals(services: ServiceBase) -> None:
+    class Looping:
+        def __init__(self) -> None:
+            self._loop = asyncio.new_event_loop()
+            self._count = 0
+            self._loop.add_signal_handler(signal.SIGUSR1, self._add)
+
+        def _add(self) -> None:
+            self._count += 1
+
+        def signalled(self) -> int:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            give_up = time.monotonic() + 30
+            while not self._count and time.monotonic() < give_up:
+                self._loop.run_until_complete(asyncio.sleep(0.01))
+            return self._count
+
+    looping = services.register("looping", Looping)
+    assert looping.signalled() == 1
+    pid = services.describe("looping").pid
+    assert pid is not None
+    os.kill(pid, signal.SIGTERM)
+    with pytest.raises(ServiceDiedError):
+        _repeat(looping.signalled)

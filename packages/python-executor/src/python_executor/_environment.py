@@ -16,8 +16,6 @@ FIXED = {
     "MPLBACKEND": "agg",
     # Otherwise pyarrow (through pandas) starts a thread in the fork server.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
-    # Otherwise each forked interpreter looks up the functions of libc that it calls first.
-    "LD_BIND_NOW": "1",
 }
 
 WITHOUT_PROCESSES = {

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from python_executor import _advice
 from python_executor._advice import Step
 from python_executor._machine import Machine
-from python_executor.errors import ForkServerError, SandboxUnavailableError
+from python_executor.errors import ForkServerError, SandboxUnavailableError, in_one_line
 from python_executor.sandbox import REQUIRED, LayerReport, SandboxPolicy
 from python_executor.service import PythonExecutorService
 
@@ -109,7 +109,9 @@ def examine(
     except (ForkServerError, SandboxUnavailableError) as error:
         steps = _advice.for_missing("platform", machine)
         return Examination(
-            [Check("fork server", "missing", str(error), required=True, steps=steps)], [], ""
+            [Check("fork server", "missing", in_one_line(error), required=True, steps=steps)],
+            [],
+            "",
         )
     closed = closed_to_others([*found.get("paths", []), str(Path(__file__).parent)])
     layers = [_layer(report, machine, closed) for report in info["sandbox"]["layers"]]

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from python_executor._commands import bench, doctor, run
-from python_executor._commands.arguments import describe, in_one_line
-from python_executor.errors import PythonExecutorError
+from python_executor._commands.arguments import describe
+from python_executor.errors import PythonExecutorError, in_one_line
 
 _DESCRIPTION = """\
 Run Python programs, each in a pristine process and in a sandbox: a program reads the system and
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except PythonExecutorError as error:
-        print(f"python-executor: {in_one_line(str(error))}", file=sys.stderr)
+        print(f"python-executor: {in_one_line(error)}", file=sys.stderr)
         return _USAGE_ERROR
     return status
 

@@ -193,6 +193,12 @@ class SandboxUnavailableError(PythonExecutorError, RuntimeError):
         )
 
 
+def in_one_line(error: PythonExecutorError) -> str:
+    """Return an error's first line, and its last, where a traceback says what it was."""
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{first.rstrip('.:')}: {others[-1]}" if others else first
+
+
 def _excerpt(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}..."

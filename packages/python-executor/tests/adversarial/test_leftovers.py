@@ -53,6 +53,28 @@ LEFT = {
 SETUP = "import fcntl, os\nhere = os.getcwd()\n"
 
 
+# What of a directory is listed comes in portions: a name of more than 188 characters isn't in the
+# first that is asked for.
+LONG_NAMES = {
+    f"{kind} with a name of {length}": code.format(length=length)
+    for kind, code in (
+        ("files", "for c in '.xyz': open('../' + c * {length}, 'w').close()"),
+        ("a folder", "os.mkdir('../' + 'x' * {length})"),
+        (
+            "a hidden folder with a file",
+            "os.mkdir('../' + '.' * {length}); open('../' + '.' * {length} + '/a', 'w').close()",
+        ),
+    )
+    for length in (3, 4, 5, 188, 189, 200, 255)
+}
+
+
+@pytest.mark.parametrize("name", LONG_NAMES)
+def test_the_next_program_finds_no_long_names(executor: PythonExecutorService, name: str) -> None:
+    assert executor.execute(f"import os\n{LONG_NAMES[name]}")["status"] == "ok"
+    assert executor.execute(LOOK)["value"] == PRISTINE
+
+
 @pytest.mark.parametrize("name", LEFT)
 def test_the_next_program_finds_nothing(executor: PythonExecutorService, name: str) -> None:
     restarts = executor.stats()["restarts"]

@@ -4,6 +4,9 @@ Python runs a signal's handler in the main thread, between two instructions. A s
 just before the main thread blocks in a system call, or that the kernel gives to another thread,
 waits for that call to end, which may be never. The byte that `signal.set_wakeup_fd` writes is
 written at once; here a thread reads it.
+
+There is one such descriptor for a process. Where a loop of asyncio has it, or has had it, the
+handler alone is left, and SIGTERM counts when the main thread comes to run it.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ from collections.abc import Callable
 
 from services_local import forks
 
+# What the handler sends: no number of a signal.
+_NOTED = b"\0"
+
 
 class Termination:
     """Calls a function once, in a thread, when SIGTERM comes. To be made in the main thread.
 
-    A handler that is set later takes its place. A forked child dies of SIGTERM, as it would if
-    this weren't here.
+    A handler that is set later takes its place, and may call it. A forked child dies of SIGTERM, as
+    it would if this weren't here.
 
     Args:
         act: The function.
@@ -30,6 +36,7 @@ class Termination:
 
     def __init__(self, act: Callable[[], None]) -> None:
         self._act = act
+        self._noted = False
         with forks.no_fork():
             self._reading, self._writing = socket.socketpair()
             forks.keep_private(self._reading)
@@ -44,16 +51,19 @@ class Termination:
         )
         threading.Thread(target=self._listen, name="service-signals", daemon=True).start()
         signal.signal(signal.SIGTERM, self._note)
-        signal.set_wakeup_fd(self._number, warn_on_full_buffer=False)
+        other = signal.set_wakeup_fd(self._number, warn_on_full_buffer=False)
+        if other != -1:
+            signal.set_wakeup_fd(other)
 
     def _note(self, *_: object) -> None:
-        # Something else may have taken the wake-up's descriptor: a loop of asyncio does.
-        with contextlib.suppress(BlockingIOError):
-            self._writing.send(bytes([signal.SIGTERM]))
+        self._noted = True
+        with contextlib.suppress(BlockingIOError):  # full of what other signals wrote
+            self._writing.send(_NOTED)
 
     def _listen(self) -> None:
         while received := self._reading.recv(4096):
-            if signal.SIGTERM in received and signal.getsignal(signal.SIGTERM) == self._note:
+            mine = signal.getsignal(signal.SIGTERM) == self._note
+            if self._noted or (mine and signal.SIGTERM in received):
                 self._act()
                 return
 
@@ -62,7 +72,9 @@ class Termination:
         self._mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def _let_through(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask.before)
+        before = getattr(self._mask, "before", None)
+        if before is not None:  # None: this was made while the fork was under way
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _forget_in_child(self) -> None:
         current = signal.set_wakeup_fd(-1)

@@ -19,7 +19,6 @@ def main() -> None:
     Each serves until it is done, or until it finds itself a forked child of its, and returns what
     that is to be: so nobody stands on the stack of another, and a program begins on an empty one.
     """
-    os.environ.pop("LD_BIND_NOW", None)  # it was for this process's start
     folder = Path(__file__).parent
     spec = importlib.util.spec_from_file_location(
         PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]

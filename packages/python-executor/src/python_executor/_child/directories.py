@@ -17,7 +17,8 @@ from . import linux, syscalls
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWNER = stat.S_IRWXU
-# What getdents64(2) returns if there are but "." and "..": two records of 24 bytes.
+# What getdents64(2) returns if there are but "." and "..": two records of 24 bytes, each with its
+# name from the 19th on.
 _NO_ENTRIES = 48
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -106,7 +107,12 @@ class Scratch:
             return False
         os.lseek(self._folder, 0, 0)
         function, arguments = self._list
-        return function(*arguments) == _NO_ENTRIES
+        if function(*arguments) != _NO_ENTRIES:
+            return False
+        entries = self._entries.raw
+        dots = entries[19:21] == b".\0" and entries[43:46] == b"..\0"
+        # A name that was too long for what the buffer had left comes with the next call.
+        return dots and function(*arguments) == 0
 
 
 def _empty(folder: int) -> list[str]:

@@ -28,15 +28,14 @@ _exit, _getpid, _getppid, _pause = os._exit, os.getpid, os.getppid, signal.pause
 _closerange, _dup2, _open = os.closerange, os.dup2, os.open
 _STARTED = frames.encode({"kind": "started"})
 _OUT_OF_MEMORY = frames.encode(out_of_memory())
-# What most programs are made of. It prints nothing, and leaves nothing: no class, which would go
-# only with the next garbage collection.
+# What most programs are made of. It prints nothing, because a preloaded module may have changed how
+# that is done, and leaves nothing: no class, which would go only with the next garbage collection.
 _SAMPLE: dict[str, Any] = {
     "code": """
 def f(n: int) -> int:
     return n if n < 2 else f(n - 1) + f(n - 2)
 
 x = [str(i) for i in range(3)]
-print("", end="")
 {"a": f"{f(3)} {x}"}
 """,
     "name": "<sample>",
@@ -135,19 +134,25 @@ class Interpreter:
             _exit(1)  # the server died before its end was to be ours
         control, out, err = server.descriptors
         # The servers' own is one open file for all, with flags and locks that outlive a program.
-        _dup2(_open("/dev/null", 0), 0)
+        null = _open("/dev/null", 0)
+        _dup2(null, 0)
         _dup2(out, 1)
         _dup2(err, 2)
-        _dup2(control, CONTROL, False)  # noqa: FBT003  (not inheritable)
+        if control != CONTROL:
+            _dup2(control, CONTROL, False)  # noqa: FBT003  (not inheritable)
         _closerange(3, CONTROL)
-        _closerange(CONTROL + 1, max(self._highest, control, out, err) + 1)
+        _closerange(CONTROL + 1, max(self._highest, null, control, out, err) + 1)
         linux.make(self._settling)
 
     def _exercise(self) -> None:
         """Run a sample: what memory a program takes first is copied before one comes."""
         main = ModuleType("__main__")
         frame = frames.decode(self._sample)
-        frames.encode(Program(main, frame).run())
+        try:
+            value, truncated = Program(main, frame).evaluate()
+            frames.encode({"value": value, "truncated": truncated})
+        except BaseException:  # noqa: BLE001, S110  (a preloaded module may have changed anything)
+            pass
         flush()
         self._files.send_changed(CONTROL, 0)
         del linecache.cache[frame["name"]]

@@ -42,17 +42,20 @@ class Program:
     def run(self) -> dict[str, Any]:
         """Run it to its last line. Returns the result frame; nothing is flushed or joined yet."""
         outcome = _outcome()
-        self._announce()
         try:
-            value = self._execute()
-            if value is not None:
-                outcome["value"], outcome["truncated"] = failures.shorten(repr(value), self._limit)
+            outcome["value"], outcome["truncated"] = self.evaluate()
         except SystemExit as stop:
             outcome["returncode"], outcome["error"] = _exit_status(stop)
         except BaseException as error:  # noqa: BLE001  (whatever it raises is its result)
             outcome["returncode"] = -2 if isinstance(error, KeyboardInterrupt) else 1
             outcome["error"] = failures.report(error, self._name)
         return outcome
+
+    def evaluate(self) -> tuple[str | None, bool]:
+        """Run it; returns its value, and whether that was cut. Raises what the program raises."""
+        self._announce()
+        value = self._execute()
+        return (None, False) if value is None else failures.shorten(repr(value), self._limit)
 
     def _announce(self) -> None:
         """Make the module look as a script's, its source known to tracebacks and ``inspect``."""

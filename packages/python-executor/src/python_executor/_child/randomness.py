@@ -22,7 +22,7 @@ def renewal() -> list[linux.Call]:
     calls: list[linux.Call] = []
     numpy = sys.modules.get("numpy")
     if numpy is not None and (random := sys.modules.get("numpy.random")) is not None:
-        if random.get_state()[0] == "MT19937":
+        if random.get_state(legacy=False)["bit_generator"] == "MT19937":
             calls.append((_renew_twister, (random.set_state, numpy.frombuffer, numpy.uint32)))
         else:  # a preloaded module has chosen another one
             calls.append((random.seed, ()))

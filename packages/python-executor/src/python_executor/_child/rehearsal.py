@@ -9,16 +9,19 @@ program, and each page that it writes would have to be copied.
 # ruff: noqa: PTH102, PTH106
 from __future__ import annotations
 
+import gc
 import io
 import linecache
 import os
+import select
 import sys
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 from . import frames
 from .files import WorkingFiles
-from .interpreter import execute
+from .interpreter import CONTROL, execute
 from .stdin import StandardInput
 
 # A success with output and value, and a failure with a traceback through a function.
@@ -40,6 +43,8 @@ def g():
 
 g()
 """
+# As good as no limit, and far from what setrlimit(2) takes (seconds).
+_LONG = 1e9
 # Bytecode is specialised after 8 to 64 runs, depending on the version.
 _TIMES = 20
 
@@ -68,7 +73,7 @@ def rehearse(directory: str) -> None:
                     "cell": True,
                     "limit": 99,
                     "max_files": 0,
-                    "seconds": None,
+                    "seconds": _LONG,
                 }
                 frames.send(write, frame)
                 received = frames.receive(read)
@@ -79,7 +84,24 @@ def rehearse(directory: str) -> None:
                 frames.receive(read)
     finally:
         sys.stdout, sys.stderr, sys.argv = saved
+        _call_once(read, write)
         os.close(read)
         os.close(write)
         os.rmdir(folder)
         linecache.clearcache()
+
+
+def _call_once(one: int, other: int) -> None:
+    """Call what an interpreter calls: the dynamic linker looks a function up at its first call.
+
+    Args:
+        one: a descriptor.
+        other: one that may become a copy of it.
+    """
+    with suppress(PermissionError):  # the root leads a session already
+        os.setsid()
+    os.getppid()
+    os.dup2(one, other, inheritable=False)
+    os.closerange(CONTROL, CONTROL)
+    select.poll().poll(0)
+    gc.enable()

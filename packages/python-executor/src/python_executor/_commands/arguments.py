@@ -45,12 +45,6 @@ def add_interpreter(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def in_one_line(text: str) -> str:
-    """Return the first line of a text, and its last, where a traceback says what it was."""
-    first, *others = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"{first.rstrip('.:')}: {others[-1]}" if others else first
-
-
 def modules(text: str) -> list[str]:
     """Read names of modules, separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]

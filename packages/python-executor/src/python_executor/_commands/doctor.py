@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from python_executor import _machine
-from python_executor._commands.arguments import add_interpreter, count, describe, in_one_line
+from python_executor._commands.arguments import add_interpreter, count, describe
 from python_executor._examination import Check, Examination, examine
 from python_executor._machine import Machine
 
@@ -95,7 +95,8 @@ def _as_text(machine: Machine, examination: Examination) -> str:
 def _check_as_text(check: Check) -> list[str]:
     name = f"{check.name} *" if check.required else check.name
     head = f"  {check.status:<8}{name:<16}"
-    lines = [f"{head}{in_one_line(check.detail)}"]
+    first, *others = check.detail.splitlines() or [""]
+    lines = [f"{head}{first}", *(f"{_INDENT}{line}" for line in others)]
     for step in check.steps:
         what = f"{step.what}:" if step.command else f"{step.what}."
         lines += textwrap.wrap(
