@@ -54,7 +54,17 @@ class Program:
     def evaluate(self) -> tuple[str | None, bool]:
         """Run it; returns its value, and whether that was cut. Raises what the program raises."""
         self._announce()
-        value = self._execute()
+        apart = _compile_apart(self._code, self._name)
+        statements, expression = self._compile() if apart is None else apart
+        # Makes the objects of the frames that an exception passes. CPython 3.11 loses a MemoryError
+        # if it must make them then (take_ownership() in Python/frame.c clears what it raises).
+        for depth in (0, 1):
+            sys._getframe(depth)  # noqa: SLF001
+        if statements is not None:
+            exec(statements, self._main.__dict__)  # noqa: S102
+        if expression is None:
+            return None, False
+        value: object = eval(expression, self._main.__dict__)  # noqa: S307
         return (None, False) if value is None else failures.shorten(repr(value), self._limit)
 
     def _announce(self) -> None:
@@ -67,17 +77,6 @@ class Program:
         lines = list(map("{}\n".format, self._code.removesuffix("\n").split("\n")))
         # An entry without a modification time is never dropped by linecache.checkcache.
         linecache.cache[self._name] = (len(self._code), None, lines, self._name)
-
-    def _execute(self) -> object:
-        """Execute the statements and return the value of the last one if it is an expression."""
-        apart = _compile_apart(self._code, self._name)
-        statements, expression = self._compile() if apart is None else apart
-        if statements is not None:
-            exec(statements, self._main.__dict__)  # noqa: S102
-        if expression is None:
-            return None
-        value: object = eval(expression, self._main.__dict__)  # noqa: S307
-        return value
 
     def _compile(self) -> tuple[CodeType | None, CodeType | None]:
         tree = compile(self._code, self._name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
