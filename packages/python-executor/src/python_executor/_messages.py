@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Sequence
 
@@ -79,6 +80,9 @@ def send(sock: socket.socket, message: dict[str, int], descriptors: Sequence[int
     """Send one message with descriptors; False if the server is gone or takes no more."""
     try:
         socket.send_fds(sock, [_encoder.encode(message)], descriptors, socket.MSG_DONTWAIT)
-    except (BlockingIOError, BrokenPipeError, ConnectionResetError):
-        return False
+    except OSError as error:
+        # The last: programs of this user have sent as many descriptors as may be under way.
+        if error.errno in {errno.EAGAIN, errno.EPIPE, errno.ECONNRESET, errno.ETOOMANYREFS}:
+            return False
+        raise
     return True

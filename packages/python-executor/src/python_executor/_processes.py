@@ -1,4 +1,4 @@
-"""What /proc tells of processes that may end, or be hostile, while it is read; never raises."""
+"""What /proc tells of processes that may end, or be hostile, while it is read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from contextlib import suppress
 # Descendants of one program that are looked at; beyond it the sum is only larger.
 PROCESSES = 1024
 
+# Bytes that are read of what a process has mapped: ordinary ones have a tenth at most, and a line
+# may be as long as a path.
+MAPS = 4 * 1024 * 1024
+
 # Private and shared memory, wherever it is, and the page tables, which a huge mapping fills by
 # being read only. Not RssFile: pages of libraries, which the kernel can drop at any time.
 _MEMORY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap|VmPTE|HugetlbPages):\s+(\d+) kB", re.MULTILINE)
@@ -20,6 +24,10 @@ _DELETED_MAP = re.compile(
     re.MULTILINE,
 )
 _SHARE = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILINE)
+
+
+class UnseenError(Exception):
+    """A process hides what it has. Never leaves the package."""
 
 
 def memory_of(pid: int) -> int:
@@ -62,13 +70,19 @@ def deleted_files(pid: int, unknown: int) -> dict[tuple[int, int], int]:
 
     They still take space.
 
+    Raises:
+        UnseenError: the process hides what it has.
+
     Args:
         pid: the process.
         unknown: bytes at least to count for a file that is mapped but not open: how large it is
             beyond its map, only root can tell.
     """
     found: dict[tuple[int, int], int] = {}
-    for line in _DELETED_MAP.finditer(_read_living(pid, "maps")):
+    maps = _read_living(pid, "maps", MAPS)
+    if len(maps) == MAPS:
+        raise UnseenError(f"{MAPS // 2**20} MiB of names of mapped files")
+    for line in _DELETED_MAP.finditer(maps):
         start, end, major, minor, inode = line.groups()
         device = os.makedev(int(major, 16), int(minor, 16))
         size = max(int(end, 16) - int(start, 16), unknown)
@@ -79,6 +93,11 @@ def deleted_files(pid: int, unknown: int) -> dict[tuple[int, int], int]:
     for folder in _living(pid, "fd"):
         try:
             names = os.listdir(folder)  # noqa: PTH208  (plain names)
+        except PermissionError as error:
+            # It executed a file that may not be read. If it is ending, nothing is to be seen.
+            if _state(pid) not in {b"", b"Z", b"X"}:
+                raise UnseenError("descriptors of a process that may not be looked at") from error
+            continue
         except OSError:
             continue
         for name in names:
@@ -131,12 +150,18 @@ def _living(pid: int, name: str) -> Iterator[str]:
         yield f"/proc/{pid}/task/{thread}/{name}"
 
 
-def _read_living(pid: int, name: str) -> bytes:
-    """A whole file of a process, of the first thread that has one (see ``_living``)."""
+def _read_living(pid: int, name: str, most: int) -> bytes:
+    """A file of a process, of the first thread that has one (see ``_living``).
+
+    Args:
+        pid: the process.
+        name: the file.
+        most: bytes to read of it.
+    """
     for path in _living(pid, name):
         try:
             with open(path, "rb") as file:  # noqa: PTH123
-                if content := file.read():
+                if content := file.read(most):
                     return content
         except OSError:
             continue
@@ -159,5 +184,10 @@ def _read(path: str) -> bytes:
 
 def is_stopped(pid: int | None) -> bool:
     """Whether a process was stopped by a signal and does nothing until it gets SIGCONT."""
+    return pid is not None and _state(pid) == b"T"
+
+
+def _state(pid: int) -> bytes:
+    """The letter of a process's state; empty if it is gone."""
     # The name in parentheses may hold anything; the state is the first field after it.
-    return pid is not None and _read(f"/proc/{pid}/stat").rpartition(b")")[2][1:2] == b"T"
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2][1:2]

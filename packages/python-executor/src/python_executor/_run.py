@@ -40,6 +40,8 @@ TICK = 0.005
 # A full pipe of this size (bytes) is made larger, so that a flood is read in fewer, larger pieces.
 PIPE_SIZE = 64 * 1024
 LARGE_PIPE_SIZE = 1024 * 1024
+# What reading in vain counts for (bytes), so that it isn't done for ever.
+_VAIN = 4096
 # How long an interpreter may take to begin (seconds). Beyond it the slot server is replaced. On a
 # busy machine it may take a while.
 START_GUARD = 15.0
@@ -374,9 +376,12 @@ class Run:
                 left -= self._read_stream(descriptor)
 
     def _read_stream(self, descriptor: int) -> int:
-        """Read a stream once; returns the bytes that it took."""
+        """Read a stream once; returns the bytes that it took, or what counts for none."""
         size = self._sizes[descriptor]
-        data = os.read(descriptor, size)
+        try:
+            data = os.read(descriptor, size)
+        except BlockingIOError:
+            return _VAIN  # somebody else has read it: the program, which opened the pipe again
         if not data:  # all writers have closed it
             self._readable.unregister(descriptor)
             del self._streams[descriptor]

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import stat
 from typing import NamedTuple, Protocol
 
 from python_executor import _messages
@@ -75,6 +76,8 @@ def _open_ends(*, merge: bool) -> tuple[Ends, Ends]:
     err, its_err = errs or (-1, its_out)
     for descriptor in (control, out, *errs[:1]):
         os.set_blocking(descriptor, False)
+    for pipe in (out, *errs[:1]):
+        os.fchmod(pipe, stat.S_IWUSR)  # a program can't open it again to read what it wrote
     return Ends(control, out, err), Ends(its_control, its_out, its_err)
 
 

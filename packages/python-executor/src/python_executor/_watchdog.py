@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from python_executor._disk import DEPTH_LIMIT, Measurement, TooDeepError
 from python_executor._processes import (
+    UnseenError,
     deleted_files,
     descendants,
     growth_of,
@@ -143,8 +144,12 @@ class Watchdog:
         if self._disk is None or self._directory is None:
             return None
         if self._measurement is None:
+            try:
+                nameless = _bytes_without_name(members, self._disk)
+            except UnseenError as error:
+                return Excess("disk", f"The program hides files: {error}. It was ended.")
             self._measurement = Measurement(self._directory)
-            self._measurement.total = _bytes_without_name(members, self._disk)
+            self._measurement.total = nameless
         measurement = self._measurement
         try:
             measurement.advance(SLICE, self._disk)

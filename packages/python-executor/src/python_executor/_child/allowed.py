@@ -28,8 +28,7 @@ _STREAMS = """
     read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close
     dup dup2 dup3 pipe pipe2 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl
     epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2 timerfd_create timerfd_settime
-    timerfd_gettime signalfd signalfd4 sendfile copy_file_range fsync fdatasync ftruncate fallocate
-    flock
+    timerfd_gettime signalfd signalfd4 copy_file_range fsync fdatasync ftruncate flock
 """
 # What they may reach, Landlock says.
 _FILES = """
@@ -65,7 +64,8 @@ _TIMES = "utime utimes futimesat"
 _MODES = "chmod fchmod fchmodat fchmodat2"
 # Callers fall back on something else when told that there is no such call. For clone3 they must:
 # its arguments lie in memory, where no filter can look.
-_ABSENT = "clone3 memfd_create io_uring_setup openat2"
+# Of a file that is sent, pages stay in pipes and sockets that no limit sees, once it is cut off.
+_ABSENT = "clone3 memfd_create io_uring_setup openat2 sendfile"
 
 # clone(2).
 _CLONE_VM, _CLONE_FS, _CLONE_FILES, _CLONE_SIGHAND, _CLONE_THREAD = (
@@ -140,13 +140,14 @@ _SERVING = f"""
 _ONLY_SERVING = "fork vfork setsid seccomp landlock_restrict_self"
 
 
-def server_filter(*, network: bool, processes: bool, truncate: bool) -> Program:
+def server_filter(*, network: bool, processes: bool, truncate: bool, bounded: bool) -> Program:
     """Assemble the filter of slot servers, which is the outer one of programs.
 
     Args:
         network: whether IP sockets are allowed.
         processes: whether programs may start processes, and execute what Landlock lets them.
         truncate: whether Landlock covers ``truncate`` (ABI 3); it is refused if not.
+        bounded: whether a file system bounds what a program writes.
     """
     rules = Filter(_EPERM)
     for names in (_MEMORY, _STREAMS, _FILES, _OWN_PROCESS, _SIGNALS, _TIME, _SOCKETS, _SERVING):
@@ -159,6 +160,8 @@ def server_filter(*, network: bool, processes: bool, truncate: bool) -> Program:
     rules.answer(refusal(errno.ENOTSUP), *_EXTENDED_ATTRIBUTES.split())
     if truncate:
         rules.answer(ALLOW, "truncate")
+    # It takes gigabytes in a moment, before anybody has looked.
+    rules.answer(ALLOW if bounded else refusal(errno.EOPNOTSUPP), "fallocate")
     if processes:
         rules.answer(ALLOW, "execve", "execveat", "setpgid")
 
@@ -247,9 +250,11 @@ def program_filter(*, network: bool, processes: bool, scoped: bool) -> Program:
     refused = set(_ONLY_SERVING.split())
     if processes:
         refused -= {"fork", "vfork", "setsid"}
+        process = [(Condition(0, 0, _CLONE_THREAD),)]
     else:
-        thread = (Condition(0, _CLONE_A_THREAD, _CLONE_A_THREAD),)
-        rules.allow_if("clone", thread, otherwise=_EPERM)
+        process = []
+    thread = (Condition(0, _CLONE_A_THREAD, _CLONE_A_THREAD),)
+    rules.allow_if("clone", thread, *process, otherwise=_EPERM)
     if not network:
         refused.add("recvmsg")
     rules.answer(_EPERM, *sorted(refused))

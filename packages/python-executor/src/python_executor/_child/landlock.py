@@ -40,6 +40,10 @@ WRITE = (
     READ | _WRITE_FILE | _REMOVE_DIRECTORY | _REMOVE_FILE | _MAKE_DIRECTORY | _MAKE_FILE
     | _MAKE_SOCKET | _MAKE_FIFO | _MAKE_SYMLINK | _REFER | _TRUNCATE
 )  # fmt: skip
+# A right that no grant has, and that is of no use (only a process with capabilities makes device
+# nodes): Landlock lets nothing be moved to where there are more rights. What a program moved from a
+# grant into its own directory, servers would remove, whose rights may be greater.
+OWN = _MAKE_CHARACTER_DEVICE
 # What a rule on something that is no directory may hold; the kernel refuses more (EINVAL).
 _ON_FILES = EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
 

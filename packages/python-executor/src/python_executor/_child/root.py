@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from typing import Any
 
 from . import directories, linux, messages, tree
@@ -25,6 +26,8 @@ from .warmup import warm_up
 
 # How long slot servers may take to end their trees before they are killed themselves (seconds).
 GRACE = 5.0
+# What is least in a hurry: nice(2).
+_IDLE = 19
 
 
 def start(descriptor: int) -> RootServer | None:
@@ -126,6 +129,7 @@ class RootServer:
         self._control = control
         self._sandbox = sandbox
         self._slots: dict[int, int] = {}  # slot -> pid of its server
+        self._removers: set[int] = set()
         self._wakeup = Wakeup(control)
         # What preloaded modules opened included; nothing but sockets and pipes of ours comes later.
         self._highest = max(int(name) for name in os.listdir("/proc/self/fd"))
@@ -160,7 +164,7 @@ class RootServer:
         if old is not None:
             os.kill(old, signal.SIGKILL)
             tree.reap(old)
-            tree.end_children(keep=self._is_slot)
+            tree.end_children(keep=self._is_ours)
         home = self._sandbox.prepare_slot(slot)
         root = os.getpid()
         pid = tree.fork()
@@ -177,21 +181,37 @@ class RootServer:
         os.close(descriptor)
         self._sandbox.forget_slot()
         self._slots[slot] = pid
+        self._remove_set_aside()
         return None
 
-    def _is_slot(self, pid: int) -> bool:
-        return pid in self._slots.values()
+    def _remove_set_aside(self) -> None:
+        """Have a child remove directories, while others are served: a program made them large."""
+        waiting, self._sandbox.set_aside = self._sandbox.set_aside, []
+        if not waiting:
+            return
+        pid = tree.fork()
+        if pid == 0:
+            with suppress(OSError):  # whatever is left goes with the pool
+                os.nice(_IDLE)
+                for path in waiting:
+                    directories.remove(path)
+            os._exit(0)
+        self._removers.add(pid)
+
+    def _is_ours(self, pid: int) -> bool:
+        return pid in self._slots.values() or pid in self._removers
 
     def _reap(self) -> None:
         """Reap what ended. If a slot server did, its orphans are ours by now: end them."""
         lost = False
         while (ended := tree.reap_any()) is not None:
+            self._removers.discard(ended[0])
             for slot, pid in list(self._slots.items()):
                 if pid == ended[0]:
                     del self._slots[slot]
                     lost = True
         if lost:
-            tree.end_children(keep=self._is_slot)
+            tree.end_children(keep=self._is_ours)
 
     def _finish(self) -> None:
         """End the slot servers, then every orphan, then the directory."""

@@ -8,7 +8,7 @@
 """
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: S103, PTH101, PTH102, PTH119, PTH120, PTH112
+# ruff: noqa: S103, PTH101, PTH102, PTH104, PTH119, PTH120, PTH112
 from __future__ import annotations
 
 import os
@@ -48,6 +48,7 @@ class Sandbox:
         directory: where slots have theirs; may not be the pool's own any more.
         report: for each layer ``layer``, ``on`` and ``detail``.
         hidden: whether the host can't see what is in ``directory``.
+        set_aside: directories of slots that are to be removed.
         encloses_slot: in a slot server: whether it can send signals to its descendants alone.
     """
 
@@ -56,12 +57,14 @@ class Sandbox:
         self.hidden = False
         self.encloses_slot = False
         self.report: list[dict[str, Any]] = []
+        self.set_aside: list[str] = []
         self._plan = plan
         self._abi = 0
         self._users: list[int] | None = None
         self._filters: tuple[seccomp.Installation, seccomp.Installation] | None = None
         self._ruleset: landlock.Ruleset | None = None
         self._warm = 0
+        self._count = 0
         self._namespaces = "switched off"
 
     def enter_early(self) -> None:
@@ -127,7 +130,10 @@ class Sandbox:
             return None
         network, processes = plan["network"], plan["processes"] > 0
         server = allowed.server_filter(
-            network=network, processes=processes, truncate=self._abi == 0 or self._abi >= 3
+            network=network,
+            processes=processes,
+            truncate=self._abi == 0 or self._abi >= 3,
+            bounded=self.hidden,
         )
         program = allowed.program_filter(
             network=network, processes=processes, scoped=self._abi >= landlock.ABI_SCOPES
@@ -176,7 +182,11 @@ class Sandbox:
 
         What is done here is done once; in the slot server it would copy the memory that it takes.
         """
-        path = self._make_home(slot)
+        path = f"{self.directory}/{slot}"
+        if self.hidden:
+            directories.clear(path)
+        else:
+            self._make_home(path, slot)
         if self._abi:
             self._ruleset = self._make_ruleset(path)
         return path
@@ -187,17 +197,16 @@ class Sandbox:
             os.close(self._ruleset.descriptor)
             self._ruleset = None
 
-    def _make_home(self, slot: int) -> str:
-        """Make a slot's directory, or empty it."""
-        path = f"{self.directory}/{slot}"
-        if self.hidden:
-            directories.clear(path)
-            return path
-        directories.remove(path)
+    def _make_home(self, path: str, slot: int) -> None:
+        """Make a slot's directory; an older one, which may take long to remove, is set aside."""
+        with suppress(FileNotFoundError):
+            self._count += 1
+            old = f"{self.directory}/.old-{self._count}"
+            os.rename(path, old)
+            self.set_aside.append(old)
         os.mkdir(path, 0o700)
         if self._users is not None:
             os.chown(path, self._users[slot], self._users[slot])
-        return path
 
     def become_slot(self, slot: int) -> None:
         """In a new slot server, before anything else: take its user."""
@@ -222,8 +231,9 @@ class Sandbox:
         execute = landlock.EXECUTE if plan["processes"] else 0
         for path in (*paths.readable(network=plan["network"]), *plan["read"]):
             ruleset.grant(path, landlock.READ | execute)
-        for path in (*paths.WRITABLE, *plan["write"], home):
+        for path in (*paths.WRITABLE, *plan["write"]):
             ruleset.grant(path, landlock.WRITE | execute)
+        ruleset.grant(home, landlock.WRITE | landlock.OWN | execute)
         return ruleset
 
     def restrictions(self) -> list[linux.Call]:
