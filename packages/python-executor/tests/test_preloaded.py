@@ -49,6 +49,16 @@ def test_nothing_is_printed_for_a_program(python_with: PythonWith, change: str) 
     assert (result["stdout"], result["stderr"]) == ("", "")
 
 
+def test_a_hook_that_takes_the_wakeup_back_is_no_failure(python_with: PythonWith) -> None:
+    # As asyncio's does since Python 3.12.
+    source = (
+        "import os, signal\nos.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))"
+    )
+    python = python_with(source)
+    with PythonExecutorService(pool_size=2, preload=["ours", "asyncio"], python=python) as executor:
+        assert [r["value"] for r in executor.execute_batch(["6 * 7"] * 4)] == ["42"] * 4
+
+
 def test_another_bit_generator_is_seeded_anew(python_with: PythonWith) -> None:
     python = python_with("import numpy.random as r\nr.set_bit_generator(r.PCG64(1))")
     with PythonExecutorService(pool_size=2, preload=["ours"], python=python) as executor:

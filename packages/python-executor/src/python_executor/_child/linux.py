@@ -50,7 +50,7 @@ def prepared_syscall(number: int, *arguments: int) -> Call:
 
 
 def make(calls: Iterable[Call]) -> None:
-    """Make prepared calls, of the system or of Python.
+    """Make prepared calls: of the system, or of Python functions, which don't return -1.
 
     Raises:
         OSError: the kernel refused one.

@@ -21,6 +21,11 @@ set_handler: Callable[[int, Any], object] = _signal.signal
 _nothing: Callable[[Any, Any], object] = operator.is_
 
 
+def _let_go() -> None:
+    # Its result, -1 if a hook of asyncio's has done it before, is no failure.
+    _signal.set_wakeup_fd(-1)
+
+
 class Wakeup:
     """Turns SIGCHLD and SIGTERM into readiness of a pipe, and polls it beside a control socket.
 
@@ -64,7 +69,7 @@ class Wakeup:
         """What restores the signals' default actions, in a child that won't serve."""
         default = int(signal.SIG_DFL)
         return [
-            (_signal.set_wakeup_fd, (-1,)),
+            (_let_go, ()),
             (set_handler, (int(signal.SIGCHLD), default)),
             (set_handler, (int(signal.SIGTERM), default)),
         ]
