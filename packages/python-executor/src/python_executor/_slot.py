@@ -219,9 +219,10 @@ class Slot:
         if not self.changing:
             self.recycle()
             return
+        epoll = self._new_epoll()  # before the other one is closed: there may be none to be had
         self.close()
         self._watched.clear()
-        self.epoll = self._new_epoll()
+        self.epoll = epoll
         self.cells = 0
         self.changing = False
 

@@ -151,3 +151,18 @@ code, len(opened) < 4096
     )
     assert result["error"] is not None
     assert (result["status"], result["error"]["type"]) == ("error", "OSError")
+
+
+def test_nothing_is_sent_out_of_band_and_a_peer_is_not_told(arena: Arena) -> None:
+    code = """
+import socket
+one, other = socket.socketpair()
+host = socket.socket(fileno=os.dup(control()))
+sent = [told(s.send, b"x", socket.MSG_OOB) for s in (one, host)]
+got = [told(s.recv, 1, socket.MSG_OOB | socket.MSG_DONTWAIT) for s in (one, host)]
+peers = [told(host.getsockopt, 1, option, 12) for option in (17, 77)]
+one.send(b"in band")
+sent, got, peers, other.recv(9), one.getsockopt(1, 3)
+"""
+    refused = ["EPERM"] * 2
+    assert arena.seen(code) == (refused, ["ENOTSUP"] * 2, refused, b"in band", 1)

@@ -53,8 +53,12 @@ _TIME = """
     timer_settime timer_gettime timer_getoverrun timer_delete
 """
 # Of sockets that are there: a stream pair, or with network those that ``socket`` made.
-_SOCKETS = "recvfrom shutdown getsockname getpeername getsockopt"
-_NETWORK = "connect bind listen accept accept4 sendmsg recvmsg sendmmsg recvmmsg sendto"
+_SOCKETS = "shutdown getsockname getpeername"
+_NETWORK = "connect bind listen accept accept4"
+# Which argument has the flags. Out of band nothing is sent: in sockets of Unix that is rarely used
+# code of the kernel, which was a way out of other sandboxes (CVE-2025-38236).
+_SENDING = {"recvfrom": 3, "recvmsg": 2, "sendto": 3, "sendmsg": 2, "sendmmsg": 3, "recvmmsg": 3}
+_MSG_OOB = 1
 
 # As on a file system that has none: shutil.copy2 asks.
 _EXTENDED_ATTRIBUTES = "getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr"
@@ -87,6 +91,8 @@ _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 _SOCK_STREAM, _SOCK_DGRAM, _SOCK_TYPE = 1, 2, 0xF
 _IPPROTO_TCP, _IPPROTO_UDP = 6, 17
 _SOL_SOCKET, _SO_LINGER = 1, 13
+# Of the peer, which may be the host: its pid, and a descriptor of it.
+_SO_PEERCRED, _SO_PEERPIDFD = 17, 77
 
 # open(2); of O_TMPFILE the bit that is its own.
 _O_CREAT, _O_TMPFILE = 0o100, 0o20000000
@@ -134,7 +140,7 @@ _SIGNAL_SENDING = "kill tgkill"
 # and clear up directories whose modes a umask made odd.
 _SERVING = f"""
     {_OF_A_PROCESS} {_SIGNAL_SENDING} {_MODES}
-    fork vfork prctl setsid recvmsg seccomp landlock_restrict_self
+    fork vfork prctl setsid seccomp landlock_restrict_self
 """
 # What the servers' own list lets pass and no program may.
 _ONLY_SERVING = "fork vfork setsid seccomp landlock_restrict_self"
@@ -211,8 +217,16 @@ def _sockets(rules: Filter, *, network: bool) -> None:
     # A stream pair is connected for good. Datagrams could be sent to any socket of the host.
     stream = (Condition(0, _AF_UNIX), Condition(1, _SOCK_STREAM, _SOCK_TYPE))
     rules.allow_if("socketpair", stream, otherwise=_EPERM)
+    peer = [(Condition(1, _SOL_SOCKET), Condition(2, of)) for of in (_SO_PEERCRED, _SO_PEERPIDFD)]
+    rules.allow_if("getsockopt", *peer, then=_EPERM, otherwise=ALLOW)
+    for name, flags in _SENDING.items():
+        in_band = Condition(flags, 0, _MSG_OOB)
+        refused = refusal(errno.EOPNOTSUPP)
+        if network or name in {"recvfrom", "recvmsg"}:
+            rules.allow_if(name, (in_band,), otherwise=refused)
+        elif name == "sendto":
+            rules.allow_if(name, (in_band, Condition(4, 0, wide=True)), otherwise=_EPERM)
     if not network:
-        rules.allow_if("sendto", (Condition(4, 0, wide=True),), otherwise=_EPERM)
         return
     rules.allow_if(
         "socket",
