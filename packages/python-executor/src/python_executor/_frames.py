@@ -16,7 +16,7 @@ import msgspec
 # \uXXXX\uXXXX.
 FRAME_LIMIT = 16 * 1024 * 1024
 HEADER = 4
-# Characters of a value, and of an error's type, message or traceback.
+# Characters of a value, and of an error's type, message or traceback (as in _child/failures.py).
 VALUE_LIMIT = 1024 * 1024
 TEXT_LIMIT = 65536
 # What says in a text that its middle was left out takes no more (characters).

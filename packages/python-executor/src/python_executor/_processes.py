@@ -70,13 +70,13 @@ def deleted_files(pid: int, unknown: int) -> dict[tuple[int, int], int]:
 
     They still take space.
 
-    Raises:
-        UnseenError: the process hides what it has.
-
     Args:
         pid: the process.
         unknown: bytes at least to count for a file that is mapped but not open: how large it is
             beyond its map, only root can tell.
+
+    Raises:
+        UnseenError: the process hides what it has.
     """
     found: dict[tuple[int, int], int] = {}
     maps = _read_living(pid, "maps", MAPS)

@@ -57,7 +57,8 @@ _SOCKETS = "shutdown getsockname getpeername"
 _NETWORK = "connect bind listen accept accept4"
 # Which argument has the flags. Out of band nothing is sent: in sockets of Unix that is rarely used
 # code of the kernel, which was a way out of other sandboxes (CVE-2025-38236).
-_SENDING = {"recvfrom": 3, "recvmsg": 2, "sendto": 3, "sendmsg": 2, "sendmmsg": 3, "recvmmsg": 3}
+_RECEIVING = {"recvfrom": 3, "recvmsg": 2}  # the second for servers, if there is no network
+_NETWORK_MESSAGES = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3, "recvmmsg": 3}
 _MSG_OOB = 1
 
 # As on a file system that has none: shutil.copy2 asks.
@@ -219,14 +220,12 @@ def _sockets(rules: Filter, *, network: bool) -> None:
     rules.allow_if("socketpair", stream, otherwise=_EPERM)
     peer = [(Condition(1, _SOL_SOCKET), Condition(2, of)) for of in (_SO_PEERCRED, _SO_PEERPIDFD)]
     rules.allow_if("getsockopt", *peer, then=_EPERM, otherwise=ALLOW)
-    for name, flags in _SENDING.items():
-        in_band = Condition(flags, 0, _MSG_OOB)
-        refused = refusal(errno.EOPNOTSUPP)
-        if network or name in {"recvfrom", "recvmsg"}:
-            rules.allow_if(name, (in_band,), otherwise=refused)
-        elif name == "sendto":
-            rules.allow_if(name, (in_band, Condition(4, 0, wide=True)), otherwise=_EPERM)
+    for name, flags in (_RECEIVING | (_NETWORK_MESSAGES if network else {})).items():
+        in_band = (Condition(flags, 0, _MSG_OOB),)
+        rules.allow_if(name, in_band, otherwise=refusal(errno.EOPNOTSUPP))
     if not network:
+        connected = (Condition(3, 0, _MSG_OOB), Condition(4, 0, wide=True))
+        rules.allow_if("sendto", connected, otherwise=_EPERM)
         return
     rules.allow_if(
         "socket",

@@ -95,11 +95,11 @@ class Scratch:
         os.fchmod(self._folder, _OWNER)
         try:
             os.rmdir(self._inner)
+            empty = self._is_empty()
         except OSError:
+            empty = False
+        if not empty:
             clear(self._path)
-        else:
-            if not self._is_empty():
-                clear(self._path)
 
     def _is_empty(self) -> bool:
         """Whether it is sure that there is nothing."""

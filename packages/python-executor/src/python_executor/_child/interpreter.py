@@ -155,7 +155,7 @@ class Interpreter:
             pass
         flush()
         self._files.send_changed(CONTROL, 0)
-        del linecache.cache[frame["name"]]
+        linecache.cache.pop(frame["name"], None)
         main.__dict__.clear()
 
     def _renew(self) -> None:

@@ -20,11 +20,11 @@ PR_CAP_AMBIENT = 47
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
+_fflush = _libc.fflush  # looked up before a program can patch what the look-up needs
+
 # A function and its arguments, converted already. A new interpreter makes its calls so: what Python
 # looks up and converts on the way to a call would be more pages to copy than the call itself.
 Call = tuple["Callable[..., object]", tuple[Any, ...]]
-
-_fflush = _libc.fflush  # looked up before a program can patch what the look-up needs
 
 
 def prctl(option: int, value: int) -> None:
@@ -33,8 +33,7 @@ def prctl(option: int, value: int) -> None:
     Raises:
         OSError: the kernel refused.
     """
-    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        raise _failure(f"prctl({option}, {value})")
+    make([prepared_prctl(option, value)])
 
 
 def prepared_prctl(option: int, value: int, structure: ctypes.Structure | None = None) -> Call:
@@ -57,7 +56,8 @@ def make(calls: Iterable[Call]) -> None:
     """
     for function, arguments in calls:
         if function(*arguments) == -1:
-            raise _failure(f"{function.__name__}{arguments}")
+            shown = ", ".join(str(getattr(each, "value", "...")) for each in arguments)
+            raise _failure(f"{function.__name__}({shown})")
 
 
 def syscall(number: int, *arguments: Any) -> int:

@@ -81,9 +81,9 @@ def rehearse(directory: str) -> None:
                 frames.send(write, execute(received, main, files, stdin, write, announce=True))
                 frames.receive(read)
                 frames.receive(read)
+        _call_once(read, write)
     finally:
         sys.stdout, sys.stderr, sys.argv = saved
-        _call_once(read, write)
         os.close(read)
         os.close(write)
         os.rmdir(folder)
