@@ -5,6 +5,8 @@
     idle-first:   one line for all slots      tickets ──> [ A B A C ] ──> any slot
     round-robin:  one line for each slot      tickets ──> [ A C ] ──> slot 0
                                                      └──> [ A B ] ──> slot 1
+
+A cell of a session waits for its turn there (see ``_turns.py``) before it stands in line.
 """
 
 from __future__ import annotations
@@ -12,10 +14,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from python_executor._slot import Slot
+from python_executor._turns import Turns
 from python_executor.errors import ExecutionExistsError, PoolClosedError, PoolSaturatedError
+
+_NO_SESSIONS: Mapping[int, str] = MappingProxyType({})
 
 
 class Ticket:
@@ -23,8 +29,12 @@ class Ticket:
 
     Args:
         ids: of each execution, its name for ``cancel``, or None.
+        sessions: by index, the sessions of those executions that have one.
+        slotless: whether it is for a turn in a session alone, and no slot.
 
     Attributes:
+        first: number of its first execution among all of the queue.
+        turns: indices of executions that wait for their turn in a session, or have it.
         granted: (index of the execution, slot), not taken yet.
         held: slots taken and not given back, with the index of the execution.
         rejected: indices of executions that were cancelled before they got a slot.
@@ -34,11 +44,22 @@ class Ticket:
     """
 
     __slots__ = (
-        "descriptor", "granted", "held", "ids", "rejected", "stopped", "waiting",
+        "descriptor", "first", "granted", "held", "ids", "rejected", "sessions", "slotless",
+        "stopped", "turns", "waiting",
     )  # fmt: skip
 
-    def __init__(self, ids: Sequence[str | None]) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str | None],
+        sessions: Mapping[int, str] = _NO_SESSIONS,
+        *,
+        slotless: bool = False,
+    ) -> None:
         self.ids = ids
+        self.sessions = sessions
+        self.slotless = slotless
+        self.first = 0
+        self.turns: set[int] = set()
         self.granted: deque[tuple[int, Slot]] = deque()
         self.held: dict[Slot, int] = {}
         self.waiting: dict[_Line, deque[int]] = {}
@@ -78,7 +99,7 @@ class SlotQueue:
 
     Attributes:
         closed: whether nobody is let in any more.
-        pending: executions that wait for a slot.
+        pending: executions that wait for a slot, or for their turn in a session.
         peak: the most that ever waited.
     """
 
@@ -87,12 +108,13 @@ class SlotQueue:
     ) -> None:
         self._lines = [_Line([slot]) for slot in slots] if in_turn else [_Line(slots)]
         self._home = {slot: self._lines[i % len(self._lines)] for i, slot in enumerate(slots)}
-        self._next = 0  # the line of the next execution
+        self._next = 0  # number of the next execution
         self._max_pending = max_pending
         self._living: dict[Ticket, None] = {}
         self._lock = threading.Lock()
         self._left = threading.Condition(self._lock)
         self._named: dict[str, tuple[Ticket, int]] = {}
+        self._turns: Turns[Ticket] = Turns()
         self.closed = False
         self.pending = 0
         self.peak = 0
@@ -114,38 +136,57 @@ class SlotQueue:
             if self.closed:
                 raise PoolClosedError
             count = len(ticket.ids)
-            lines = len(self._lines)
             if self._max_pending is not None:
-                self._check_room(count, self._max_pending)
+                self._check_room(ticket, self._max_pending)
             named = [] if ticket.ids is NAMELESS else self._check_names(ticket)
             self._living[ticket] = None
             for name, index in named:
                 self._named[name] = ticket, index
+            ticket.first = self._next
             for index in range(count):
-                line = self._lines[(self._next + index) % lines]
-                if line.idle:
-                    ticket.granted.append((index, line.idle[0]))
-                    line.idle.popleft()
-                elif line in ticket.waiting:
-                    ticket.waiting[line].append(index)
-                else:
-                    ticket.waiting[line] = deque([index])
-                    line.tickets.append(ticket)
-            self._next = (self._next + count) % lines
-            self.pending += count - len(ticket.granted)
-            self.peak = max(self.peak, self.pending)
-            if ticket.waiting or named:
+                if index not in ticket.sessions or self._turns.join(ticket, index):
+                    self._line_up(ticket, index)
+            if not ticket.slotless:
+                self._next += count
+                self.pending += count - len(ticket.granted)
+                self.peak = max(self.peak, self.pending)
+            if named or (len(ticket.granted) < count and not self.has_turn(ticket)):
                 ticket.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
-    def _check_room(self, count: int, most: int) -> None:
-        lines = len(self._lines)
-        wanted = [count // lines] * lines
-        for index in range(count % lines):
-            wanted[(self._next + index) % lines] += 1
-        waits = sum(
-            max(0, number - len(line.idle))
-            for number, line in zip(wanted, self._lines, strict=True)
-        )
+    def _line_of(self, number: int) -> _Line:
+        return self._lines[number % len(self._lines)]
+
+    def _line_up(self, ticket: Ticket, index: int) -> bool:
+        """Give an execution a slot that is idle, or let it stand in line; whether it got one."""
+        if ticket.slotless:
+            return False
+        line = self._line_of(ticket.first + index)
+        if line.idle:
+            ticket.granted.append((index, line.idle[0]))
+            line.idle.popleft()
+            return True
+        if line in ticket.waiting:
+            ticket.waiting[line].append(index)
+        else:
+            ticket.waiting[line] = deque([index])
+            line.tickets.append(ticket)
+        return False
+
+    def _check_room(self, ticket: Ticket, most: int) -> None:
+        """Refuse a ticket of which more would wait than may."""
+        idle = {line: len(line.idle) for line in self._lines}
+        waits = 0
+        begun: set[str] = set()  # sessions that have this ticket's turn
+        for index in range(0 if ticket.slotless else len(ticket.ids)):
+            line = self._line_of(self._next + index)
+            session = ticket.sessions.get(index)
+            blocked = session is not None and (session in begun or self._turns.busy(session))
+            if blocked or not idle[line]:
+                waits += 1
+            else:
+                idle[line] -= 1
+            if session is not None:
+                begun.add(session)
         if waits and self.pending + waits > most:
             raise PoolSaturatedError(waits, self.pending, most)
 
@@ -175,6 +216,18 @@ class SlotQueue:
             ticket.held[slot] = index
             return ticket.granted.popleft()
 
+    def has_turn(self, ticket: Ticket) -> bool:
+        """Whether the turn of a slotless ticket has come.
+
+        Raises:
+            PoolClosedError: the pool is closed.
+        """
+        if not ticket.slotless:
+            return False
+        if self.closed:
+            raise PoolClosedError
+        return self._turns.has(ticket, 0)
+
     def give_back(self, ticket: Ticket, slot: Slot) -> bool:
         """Give a slot back at the end of an execution; whether that was cancelled meanwhile."""
         with self._lock:
@@ -183,8 +236,21 @@ class SlotQueue:
             if name is not None:
                 self._named.pop(name, None)
             self._hand_on(slot)
+            if index in ticket.turns:
+                self._end_turn(ticket, index)
             del ticket.held[slot]
             return index in ticket.stopped
+
+    def _end_turn(self, ticket: Ticket, index: int) -> None:
+        """Take an execution out of its session's line; whose turn it is then stands in line."""
+        entry = self._turns.leave(ticket, index)
+        if entry is not None:
+            self._begin_turn(*entry)
+
+    def _begin_turn(self, ticket: Ticket, index: int) -> None:
+        if self._line_up(ticket, index):
+            self.pending -= 1
+        os.eventfd_write(ticket.descriptor, 1)
 
     def _hand_on(self, slot: Slot) -> None:
         line = self._home[slot]
@@ -227,15 +293,21 @@ class SlotQueue:
             return True
 
     def _withdraw(self, ticket: Ticket, index: int) -> None:
-        for grant in ticket.granted:
-            if grant[0] == index:
-                self._hand_on(grant[1])
-                ticket.granted.remove(grant)
-                return
+        """Take an execution that has not begun out of all lines."""
+        granted = next((grant for grant in ticket.granted if grant[0] == index), None)
+        if granted is not None:
+            self._hand_on(granted[1])
+            ticket.granted.remove(granted)
+        else:
+            self.pending -= 1
+            self._leave_line(ticket, index)
+        if index in ticket.turns:
+            self._end_turn(ticket, index)
+
+    def _leave_line(self, ticket: Ticket, index: int) -> None:
         for line, indices in ticket.waiting.items():
             if index in indices:
                 indices.remove(index)
-                self.pending -= 1
                 if not indices:
                     del ticket.waiting[line]
                     line.tickets.remove(ticket)
@@ -279,14 +351,22 @@ class SlotQueue:
             line.tickets = deque(dict.fromkeys((*(t for t in lost if t not in kept), *kept)))
         orphans = [slot for slot in self._home if slot not in taken]
         if heir is not None:
+            heir.turns.clear()
             heir.waiting.clear()
             heir.granted.clear()
             heir.held = dict.fromkeys(orphans, -1)
             orphans = []
-        self.pending = sum(len(i) for ticket in others for i in ticket.waiting.values())
         for line in self._lines:
             spare, line.idle = line.idle, deque()
             orphans += spare
+        self._turns.repair(others)
+        self.pending = sum(len(t.turns) for t in others if not t.slotless)
+        for ticket, index in self._turns.first():
+            self.pending -= not ticket.slotless
+            if index not in ticket.held.values() and index not in dict(ticket.granted):
+                self._leave_line(ticket, index)
+                self._line_up(ticket, index)
+        self.pending += sum(len(i) for ticket in others for i in ticket.waiting.values())
         for slot in orphans:
             self._hand_on(slot)
         for ticket in others:
@@ -307,6 +387,8 @@ class SlotQueue:
                 self._hand_on(slot)
             for _, slot in ticket.granted:
                 self._hand_on(slot)
+            if ticket.turns:
+                self._leave_turns(ticket)
             ticket.held.clear()
             ticket.granted.clear()
             if self._named:
@@ -320,6 +402,12 @@ class SlotQueue:
             if self.closed:
                 self._left.notify_all()
 
+    def _leave_turns(self, ticket: Ticket) -> None:
+        if not ticket.slotless:
+            self.pending -= sum(not self._turns.has(ticket, index) for index in ticket.turns)
+        for entry in self._turns.drop(ticket):
+            self._begin_turn(*entry)
+
     def _forget_names(self, ticket: Ticket) -> None:
         for name in ticket.ids:
             if name is not None and self._named.get(name, (None,))[0] is ticket:
@@ -331,8 +419,8 @@ class SlotQueue:
             if self.closed:
                 return False
             self.closed = True
-            for line in self._lines:
-                for ticket in line.tickets:
+            for ticket in self._living:
+                if ticket.descriptor >= 0:
                     os.eventfd_write(ticket.descriptor, 1)
             return True
 
