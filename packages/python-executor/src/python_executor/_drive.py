@@ -19,6 +19,7 @@ import select
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from python_executor._pool import Pool
 from python_executor._queue import NAMELESS, Ticket
@@ -29,6 +30,7 @@ from python_executor.errors import ForkServerError
 # How often a program that never began is tried anew: its slot's server, or the root, was dead or
 # stuck.
 ATTEMPTS = 4
+T = TypeVar("T")
 # Called with what comes on stdout, and on stderr.
 Echo = tuple[Callable[[bytes], object], Callable[[bytes], object]]
 
@@ -44,6 +46,8 @@ class Job:
         quiet: whether an interpreter that has served before doesn't say that it begins.
         name: for ``SlotQueue.cancel``; None if it can't be cancelled.
         echo: what gets the output as it comes.
+        session: the session whose cell it is.
+        grace: seconds that it may take to end when it is interrupted; None if it is ended at once.
     """
 
     frame: bytes
@@ -52,6 +56,8 @@ class Job:
     quiet: bool = False
     name: str | None = None
     echo: Echo | None = None
+    session: str | None = None
+    grace: float | None = None
 
 
 def drive(pool: Pool, job: Job) -> Run:
@@ -62,7 +68,7 @@ def drive(pool: Pool, job: Job) -> Run:
         PoolSaturatedError: too many wait.
         ForkServerError: no interpreter is to be had.
     """
-    ticket = Ticket(NAMELESS)
+    ticket = Ticket(NAMELESS, {} if job.session is None else {0: job.session})
     try:
         # All loops are in there: CPython 3.12 and 3.13 check for signals where a `while` jumps
         # back, and don't take that as within the `try` around it.
@@ -83,8 +89,7 @@ def _drive(pool: Pool, job: Job, ticket: Ticket) -> Run:
             granted.poll()
             os.eventfd_read(ticket.descriptor)
             grant = queue.take(ticket)
-    slot = grant[1]
-    run = begin(pool, slot, job)
+    run = begin(pool, grant[1], job)
     attempt = 1
     while True:
         while run.ending is None:
@@ -93,8 +98,7 @@ def _drive(pool: Pool, job: Job, ticket: Ticket) -> Run:
             break
         run = retry(pool, run, job, attempt)
         attempt += 1
-    if not (job.keep and run.reusable):
-        slot.recycle()
+    end(pool, run, job)
     queue.leave(ticket)
     return run
 
@@ -102,10 +106,40 @@ def _drive(pool: Pool, job: Job, ticket: Ticket) -> Run:
 def _withdraw(pool: Pool, ticket: Ticket) -> None:
     """Leave after an exception, KeyboardInterrupt included; what still runs is ended."""
     try:
+        for session in pool.queue.sessions_of(ticket):
+            pool.sessions.abandon(session)
         for slot in pool.queue.recover(ticket):
             slot.reset()
     finally:
         pool.queue.leave(ticket)
+
+
+def in_turn(pool: Pool, session: str, action: Callable[[], T]) -> T:
+    """Wait for the turn in a session, and do something that takes no slot.
+
+    Raises:
+        PoolClosedError: the pool is closed, before or meanwhile.
+    """
+    ticket = Ticket(NAMELESS, {0: session}, slotless=True)
+    try:
+        return _in_turn(pool, ticket, action)  # the loop is in there, as above
+    except BaseException:
+        _withdraw(pool, ticket)
+        raise
+
+
+def _in_turn(pool: Pool, ticket: Ticket, action: Callable[[], T]) -> T:
+    queue = pool.queue
+    queue.enter(ticket)
+    if not queue.has_turn(ticket):
+        come = select.poll()
+        come.register(ticket.descriptor, select.POLLIN)
+        while not queue.has_turn(ticket):
+            come.poll()
+            os.eventfd_read(ticket.descriptor)
+    result = action()
+    queue.leave(ticket)
+    return result
 
 
 def drive_all(pool: Pool, jobs: Sequence[Job]) -> list[Run | None]:
@@ -120,7 +154,8 @@ def drive_all(pool: Pool, jobs: Sequence[Job]) -> list[Run | None]:
         ExecutionExistsError: one of the names is that of a living execution; none was run.
         ForkServerError: no interpreter is to be had. The others of these programs are ended.
     """
-    ticket = Ticket([job.name for job in jobs])
+    sessions = {i: job.session for i, job in enumerate(jobs) if job.session is not None}
+    ticket = Ticket([job.name for job in jobs], sessions)
     try:
         return _drive_all(pool, jobs, ticket)  # all loops are in there, as above
     except BaseException:
@@ -140,6 +175,23 @@ def _drive_all(pool: Pool, jobs: Sequence[Job], ticket: Ticket) -> list[Run | No
     return batch.runs
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A program of a batch.
+
+    Args:
+        index: which one.
+        slot: what it has from the queue; it runs there, or in its session.
+        run: the program on a slot.
+        attempt: how often it was started.
+    """
+
+    index: int
+    slot: Slot
+    run: Run
+    attempt: int = 1
+
+
 class _Batch:
     """The programs of one call of ``drive_all``."""
 
@@ -151,7 +203,7 @@ class _Batch:
         self._jobs = jobs
         self._ticket = ticket
         self._epoll = epoll
-        self._running: dict[int, tuple[int, int, Run]] = {}  # slot's epoll -> (index, attempt, run)
+        self._running: dict[int, _Running] = {}  # by the epoll of its slot
         self._soonest = math.inf  # no run must be stepped before, unless something happens
         self._ended = 0
 
@@ -164,9 +216,8 @@ class _Batch:
         while (grant := self._pool.queue.take(self._ticket)) is not None:
             index, slot = grant
             run = begin(self._pool, slot, self._jobs[index])
-            descriptor = slot.epoll.fileno()
-            self._epoll.register(descriptor, select.EPOLLIN)
-            self._note(descriptor, index, 1, run)
+            self._epoll.register(run.slot.epoll.fileno(), select.EPOLLIN)
+            self._note(_Running(index, slot, run))
         wait = max(0.0, self._soonest - time.monotonic()) if self._running else None
         for descriptor, _ in self._epoll.poll(wait):
             if descriptor in self._running:  # not the ticket's
@@ -174,50 +225,57 @@ class _Batch:
         now = time.monotonic()
         if now >= self._soonest:
             self._soonest = math.inf
-            for descriptor, (_, _, run) in list(self._running.items()):
-                if run.until <= now:
+            for descriptor, running in list(self._running.items()):
+                if running.run.until <= now:
                     self._step(descriptor)
                 else:
-                    self._soonest = min(self._soonest, run.until)
+                    self._soonest = min(self._soonest, running.run.until)
         if self._ticket.stopped:
             self._stop()
 
-    def _note(self, descriptor: int, index: int, attempt: int, run: Run) -> None:
-        self._running[descriptor] = index, attempt, run
-        self._soonest = min(self._soonest, run.until)
+    def _note(self, running: _Running) -> None:
+        self._running[running.run.slot.epoll.fileno()] = running
+        self._soonest = min(self._soonest, running.run.until)
 
     def _step(self, descriptor: int) -> None:
-        index, attempt, run = self._running[descriptor]
+        running = self._running[descriptor]
+        index, run = running.index, running.run
         run.step(0.0)
         if run.ending is None:
             self._soonest = min(self._soonest, run.until)
         elif run.ending.kind == "unstarted" and index not in self._ticket.stopped:
+            attempt = running.attempt
             run = retry(self._pool, run, self._jobs[index], attempt)
-            self._note(descriptor, index, attempt + 1, run)
+            self._note(_Running(index, running.slot, run, attempt + 1))
         else:
             self._end(descriptor)
 
     def _stop(self) -> None:
-        """End what was cancelled while it ran."""
-        for descriptor, (index, _, run) in list(self._running.items()):
-            if index in self._ticket.stopped:
-                run.cancel()
-                self._end(descriptor)
+        """End what was cancelled while it ran, or interrupt it."""
+        for descriptor, running in list(self._running.items()):
+            if running.index in self._ticket.stopped:
+                running.run.cancel()
+                if running.run.ending is not None:
+                    self._end(descriptor)
+                else:
+                    self._soonest = min(self._soonest, running.run.until)
 
     def _end(self, descriptor: int) -> None:
         """Take the result of a run that has ended, and give its slot back."""
-        index, _, run = self._running.pop(descriptor)
+        running = self._running.pop(descriptor)
+        index, run = running.index, running.run
         self._epoll.unregister(descriptor)
-        if not (self._jobs[index].keep and run.reusable):
-            run.slot.recycle()
-        if self._pool.queue.give_back(self._ticket, run.slot):
+        end(self._pool, run, self._jobs[index])
+        if self._pool.queue.give_back(self._ticket, running.slot):
             run.cancel()  # while it ended: who cancelled it was told that it is
         self.runs[index] = None if run.started_at is None else run
         self._ended += 1
 
 
 def begin(pool: Pool, slot: Slot, job: Job) -> Run:
-    """Start a program on a slot, which is brought back first if it died."""
+    """Start a program on a slot, or in its session; what died is brought back first."""
+    if job.session is not None:
+        slot = pool.sessions.begin(job.session)
     slot.check()
     if slot.returncode is not None or slot.changing:
         slot.reset()  # its interpreter was killed while it waited
@@ -226,8 +284,18 @@ def begin(pool: Pool, slot: Slot, job: Job) -> Run:
     return _start(pool, slot, job)
 
 
+def end(pool: Pool, run: Run, job: Job) -> None:
+    """End what is left of a program, unless its interpreter goes on."""
+    if not (job.keep and run.reusable):
+        run.slot.recycle()
+    if job.session is not None:
+        pool.sessions.end(job.session, begun=run.started_at is not None)
+
+
 def _start(pool: Pool, slot: Slot, job: Job) -> Run:
-    run = Run(slot, job.frame, job.timeout, pool.limits, pool.closing)
+    run = Run(slot, job.frame, job.timeout, pool.limits, pool.closing, grace=job.grace)
+    if job.session is not None:
+        run.state = pool.sessions.state(job.session)
     if job.echo is not None:
         run.out.also, run.err.also = job.echo
     run.start(quiet=job.quiet)

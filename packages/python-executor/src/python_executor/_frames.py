@@ -93,7 +93,7 @@ _encode = json.JSONEncoder(check_circular=False).encode
 def run_frame(
     code: str,
     *,
-    name: str,
+    name: str | None,
     stdin: str | None,
     cell: bool,
     limit: int,
@@ -106,7 +106,7 @@ def run_frame(
 
     Args:
         code: the program.
-        name: what tracebacks call its file.
+        name: what tracebacks call its file; None has the interpreter number its cells.
         stdin: text of its standard input.
         cell: whether the interpreter goes on afterwards with the state that it has then.
         limit: longest value (characters).

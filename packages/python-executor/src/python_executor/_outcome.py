@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from python_executor._frames import Outcome
 from python_executor._run import Run
-from python_executor.results import ErrorInfo, ExecutionResult, State, Status
+from python_executor.results import ErrorInfo, ExecutionResult, Status
 
-_KILLED = -9
+_KILLED, _INTERRUPT = -9, -2
+# What a cell was interrupted for, if that ended it: the status, type and message of the error.
+_INTERRUPTED: dict[str, tuple[Status, str, str]] = {
+    "timeout": (
+        "timeout", "TimeoutError", "The cell ran longer than {:g} s and was interrupted."
+    ),
+    "cancelled": ("cancelled", "CancelledError", "It was cancelled, and interrupted."),
+}  # fmt: skip
 # What the watchdog ends a program for: the status, and the type of the error.
 _EXCESSES: dict[str, tuple[Status, str]] = {
     "memory": ("memory", "MemoryLimitError"),
@@ -14,13 +22,13 @@ _EXCESSES: dict[str, tuple[Status, str]] = {
 }
 
 
-def result_of(run: Run, timeout: float, state: State) -> ExecutionResult:
+def result_of(run: Run, timeout: float, session: str | None = None) -> ExecutionResult:
     """Build the result of a run that has ended.
 
     Args:
         run: the run.
         timeout: what it was given, in seconds.
-        state: what it started from.
+        session: the session whose cell it was.
     """
     assert run.ending is not None
     assert run.started_at is not None
@@ -42,13 +50,17 @@ def result_of(run: Run, timeout: float, state: State) -> ExecutionResult:
         # Of a program that was ended, what came of a file is perhaps not all of it.
         "files": {} if products is None or outcome is None else products.take_files(),
         "displays": [] if products is None else products.displays,
-        "session": None,
-        "state": state,
+        "session": session,
+        "state": run.state,
     }
 
 
-def rejected() -> ExecutionResult:
-    """Build the result of an execution that was cancelled before it began."""
+def rejected(session: str | None) -> ExecutionResult:
+    """Build the result of an execution that was cancelled before it began.
+
+    Args:
+        session: the session whose cell it would have been.
+    """
     return {
         "success": False,
         "stdout": "",
@@ -61,7 +73,7 @@ def rejected() -> ExecutionResult:
         "truncated": False,
         "files": {},
         "displays": [],
-        "session": None,
+        "session": session,
         "state": "fresh",
     }
 
@@ -70,8 +82,10 @@ def _judge(run: Run, timeout: float) -> tuple[Status, int, str | None, ErrorInfo
     """Status, return code, value and error."""
     ending = run.ending
     assert ending is not None
-    if ending.outcome is not None:
-        outcome = ending.outcome
+    outcome = ending.outcome
+    if outcome is not None and ending.kind in _INTERRUPTED:
+        return _judge_interrupted(ending.kind, outcome, timeout)
+    if outcome is not None:
         if outcome.error is None and outcome.returncode == 0:
             return "ok", 0, outcome.value, None
         failure = outcome.error
@@ -92,6 +106,15 @@ def _judge(run: Run, timeout: float) -> tuple[Status, int, str | None, ErrorInfo
     returncode = _KILLED if ending.returncode is None else ending.returncode
     message = ending.detail or _how_it_ended(returncode)
     return "crashed", returncode, None, _error("ProcessCrashedError", message)
+
+
+def _judge_interrupted(
+    cause: str, outcome: Outcome, timeout: float
+) -> tuple[Status, int, str | None, ErrorInfo]:
+    status, kind, message = _INTERRUPTED[cause]
+    traceback = outcome.error.traceback if outcome.error else ""
+    error = _error(kind, message.format(timeout), traceback)
+    return status, outcome.returncode or _INTERRUPT, outcome.value, error
 
 
 def _how_it_ended(returncode: int) -> str:

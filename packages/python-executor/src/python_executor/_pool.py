@@ -12,6 +12,7 @@ from dataclasses import replace
 from python_executor._forkserver import ForkServer
 from python_executor._queue import SlotQueue
 from python_executor._run import Limits
+from python_executor._sessions import Sessions
 from python_executor._slot import Slot
 from python_executor.errors import ForkServerError, PoolForkedError
 from python_executor.sandbox import (
@@ -41,6 +42,8 @@ class Pool:
         sandbox: as ``PythonExecutorService`` takes it.
         merge_stderr: whether programs write stderr to stdout.
         in_turn: whether slots are used in turn (see ``SlotQueue``).
+        max_sessions: how many sessions may have a process.
+        eager: whether slots get their servers now, or when a program first needs them.
 
     Raises:
         ForkServerError: the fork server could not be started.
@@ -65,6 +68,8 @@ class Pool:
         sandbox: SandboxMode | SandboxPolicy,
         merge_stderr: bool = False,
         in_turn: bool = False,
+        max_sessions: int = 0,
+        eager: bool = True,
     ) -> None:
         self.size = size
         self.restarts = 0
@@ -77,7 +82,7 @@ class Pool:
         self._server_lock = threading.Lock()
         self._closed = threading.Event()
         self.mode, policy = check_sandbox(sandbox)
-        self._plan = None if policy is None else policy.plan(size)
+        self._plan = None if policy is None else policy.plan(size + max_sessions)
         self.limits = limits
         if policy is not None:
             self.limits = replace(
@@ -86,6 +91,7 @@ class Pool:
                 disk=policy.disk,
                 processes=policy.processes,
             )
+        self.sessions = Sessions(max_sessions, size, self._new_slot)
         self._server: ForkServer | None = self._start_server()
         self.slots: list[Slot] = []
         try:
@@ -97,7 +103,8 @@ class Pool:
             for number in range(size):
                 slot = Slot(number, self.closing, merge=merge_stderr)
                 self.slots.append(slot)
-                self._attach_surely(slot)
+                if eager:
+                    self._attach_surely(slot)
         except BaseException as error:
             self._close_descriptors()
             self._server.close()
@@ -106,6 +113,12 @@ class Pool:
             raise
         self.queue = SlotQueue(self.slots, max_pending, in_turn=in_turn)
         _living.add(self)
+
+    def _new_slot(self, number: int) -> Slot:
+        try:
+            return Slot(number, self.closing, merge=self._merge, ahead=False)
+        except OSError as error:
+            raise _no_descriptors(error) from error
 
     @property
     def server(self) -> ForkServer | None:
@@ -146,7 +159,7 @@ class Pool:
             ForkServerError: it can't be done. The slot stays dead, and may be revived later.
         """
         with self._server_lock:
-            self.restarts += 1
+            self.restarts += slot.root is not None
             slot.detach()
             server = self._server
             # Others may have replaced the root in the meantime: that is not to be killed.
@@ -223,7 +236,7 @@ class Pool:
             self._closed.set()
 
     def _close_descriptors(self) -> None:
-        for slot in self.slots:
+        for slot in (*self.slots, *self.sessions.slots()):
             slot.close()
         os.close(self.closing)
 
@@ -232,7 +245,7 @@ class Pool:
         for descriptor in self.queue.descriptors():
             with contextlib.suppress(OSError):  # another thread was closing it at the fork
                 os.close(descriptor)
-        for slot in self.slots:
+        for slot in (*self.slots, *self.sessions.slots()):
             slot.forget()
         os.close(self.closing)
         if self._server is not None:

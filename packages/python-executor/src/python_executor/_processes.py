@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +26,9 @@ _DELETED_MAP = re.compile(
     re.MULTILINE,
 )
 _SHARE = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILINE)
+
+
+_libc = ctypes.CDLL(None)
 
 
 class UnseenError(Exception):
@@ -180,6 +185,26 @@ def _read(path: str) -> bytes:
         return b""
     finally:
         os.close(descriptor)
+
+
+def interrupt(pid: int, parent: int | None) -> bool:
+    """Send SIGINT to the first thread of a process; False if it is gone.
+
+    Not to the process: another thread could take it, and the first would sleep on.
+
+    Args:
+        pid: the process.
+        parent: its parent, so that no stranger that got its pid is meant.
+    """
+    if _parent(pid) != parent:
+        return False
+    failed: int = _libc.tgkill(pid, pid, int(signal.SIGINT))
+    return not failed
+
+
+def _parent(pid: int) -> int | None:
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else None
 
 
 def is_stopped(pid: int | None) -> bool:

@@ -228,6 +228,12 @@ class SlotQueue:
             raise PoolClosedError
         return self._turns.has(ticket, 0)
 
+    def sessions_of(self, ticket: Ticket) -> list[str]:
+        """The sessions in which it is a caller's turn."""
+        with self._lock:
+            turns = [index for index in ticket.turns if self._turns.has(ticket, index)]
+            return [ticket.sessions[index] for index in turns]
+
     def give_back(self, ticket: Ticket, slot: Slot) -> bool:
         """Give a slot back at the end of an execution; whether that was cancelled meanwhile."""
         with self._lock:

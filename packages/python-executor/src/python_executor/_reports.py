@@ -32,6 +32,10 @@ class PoolStats(TypedDict):
     """Slot servers that had to be replaced."""
     root_restarts: int
     """Fork servers that had to be replaced, with all slot servers."""
+    sessions: int
+    """Sessions that have a process."""
+    evictions: int
+    """Sessions that lost their process to another, because there were ``max_sessions``."""
     uptime: float
     """Seconds since the pool was ready."""
 
@@ -47,6 +51,9 @@ class PoolInfo(TypedDict):
     assignment: str
     merge_stderr: bool
     max_pending: int | None
+    max_sessions: int
+    interrupt_grace: float
+    """Seconds that an interrupted cell may take to end."""
     max_output: int
     """Bytes of each stream that a result keeps."""
     max_total_output: int

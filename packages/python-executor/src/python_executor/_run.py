@@ -34,6 +34,7 @@ from python_executor._products import Products
 from python_executor._slot import EVENTS, Slot
 from python_executor._watchdog import INTERVAL, Watchdog
 from python_executor.errors import PoolClosedError
+from python_executor.results import State
 
 # How long output may wait to be read (seconds).
 TICK = 0.005
@@ -82,7 +83,8 @@ class Ending:
     Args:
         kind: ``result``; ``timeout``; ``crashed``; ``output``; ``memory``; ``disk``; ``tasks``;
             ``cancelled``; ``unstarted`` (it never began, and may be tried again elsewhere).
-        outcome: the interpreter's frame, for ``result``.
+        outcome: the interpreter's frame, for ``result``, and for a cell that was interrupted: at
+            its ``timeout``, or because it was ``cancelled``.
         returncode: for ``crashed``; None if the process was still alive.
         detail: for ``crashed``, ``memory``, ``disk`` and ``tasks``: what it did.
     """
@@ -102,8 +104,10 @@ class Run:
         timeout: seconds from the program's start.
         limits: what it may take.
         closing: descriptor that becomes readable when the pool closes.
+        grace: seconds that it may take to end when it is interrupted; None if it is ended at once.
 
     Attributes:
+        state: what it starts from.
         ending: how it ended, once it has.
         out: its stdout.
         err: its stderr.
@@ -114,7 +118,14 @@ class Run:
     """
 
     def __init__(
-        self, slot: Slot, frame: bytes, timeout: float, limits: Limits, closing: int
+        self,
+        slot: Slot,
+        frame: bytes,
+        timeout: float,
+        limits: Limits,
+        closing: int,
+        *,
+        grace: float | None = None,
     ) -> None:
         assert slot.sock is not None
         assert slot.ends is not None
@@ -126,8 +137,11 @@ class Run:
         self.ended_at = 0.0
         self.cell = 0
         self.products: Products | None = None
+        self.state: State = "fresh"
         self._limits = limits
         self._timeout = timeout
+        self._grace = grace
+        self._interrupted = ""  # what for: the kind of its ending
         self._closing = closing
         self._ends = slot.ends
         self._server = slot.sock.fileno()
@@ -169,12 +183,14 @@ class Run:
         self._deadline = now + self._timeout
         if self._limits.watched:
             self._look = now + INTERVAL
+        if self._interrupted:  # before it had begun
+            self._interrupt(now)
 
     @property
     def reusable(self) -> bool:
         """Whether the interpreter can take another program: it sent a result and nothing else."""
-        result = self.ending is not None and self.ending.kind == "result"
-        return result and self._unsent is None and self._reader.empty
+        ended = self.ending is not None and self.ending.outcome is not None
+        return ended and self._unsent is None and self._reader.empty
 
     @property
     def until(self) -> float:
@@ -211,18 +227,41 @@ class Run:
             self._watch()
         if self.ending is None and now >= self._deadline:
             if self.started_at is not None:
-                self._end(Ending("timeout"))
+                self._give_up("timeout", now)
             elif now >= self._guard or self.slot.stopped:
                 self._stop(None)
             else:
                 self._deadline = min(now + START_CHECK, self._guard)
 
     def cancel(self) -> None:
-        """End it as cancelled, even if it has ended otherwise just now."""
-        if self.ending is None:
-            self._end(Ending("cancelled"))
+        """End it as cancelled, even if it has ended otherwise just now.
+
+        One that can be interrupted may take a while to end.
+        """
+        if self.ending is not None:
+            self.ending = Ending("cancelled", outcome=self._kept_outcome())
+        elif not self._interrupted:
+            self._give_up("cancelled", time.monotonic())
+
+    def _kept_outcome(self) -> Outcome | None:
+        """What an interruptible cell has come to, although it counts as cancelled."""
+        return self.ending.outcome if self.ending and self._grace is not None else None
+
+    def _give_up(self, kind: str, now: float) -> None:
+        """Interrupt it, if that is to be tried first, or end it."""
+        if self._grace is None or self._interrupted:
+            self._end(Ending(self._interrupted or kind))
+            return
+        self._interrupted = kind
+        if self.started_at is not None:
+            self._interrupt(now)
+
+    def _interrupt(self, now: float) -> None:
+        assert self._grace is not None
+        if self.slot.interrupt():
+            self._deadline = now + self._grace
         else:
-            self.ending = Ending("cancelled")
+            self._end(Ending(self._interrupted))
 
     def _send(self) -> None:
         """Send what the socket takes; watch it for the rest."""
@@ -289,7 +328,7 @@ class Run:
             return False
         if self.products is not None:
             self.products.check()
-        self._end(Ending("result", outcome=frame))
+        self._end(Ending(self._interrupted or "result", outcome=frame))
         return True
 
     def _on_server(self) -> None:

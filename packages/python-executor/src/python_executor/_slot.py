@@ -10,7 +10,7 @@ import stat
 from typing import NamedTuple, Protocol
 
 from python_executor import _messages
-from python_executor._processes import is_stopped
+from python_executor._processes import interrupt, is_stopped
 
 
 class Root(Protocol):
@@ -90,6 +90,7 @@ class Slot:
         number: which slot of the pool.
         closing: descriptor that becomes readable when the pool closes; part of every wait.
         merge: whether programs have one pipe for stdout and stderr.
+        ahead: whether descriptors of the next interpreter may be opened before it is needed.
 
     Attributes:
         epoll: what to wait on; holds ``closing``, the server's socket and the interpreter's control
@@ -104,9 +105,12 @@ class Slot:
         changing: whether a change of all this is under way, or was interrupted.
     """
 
-    def __init__(self, number: int, closing: int, *, merge: bool = False) -> None:
+    def __init__(
+        self, number: int, closing: int, *, merge: bool = False, ahead: bool = True
+    ) -> None:
         self.number = number
         self._merge = merge
+        self._ahead = ahead
         self.sock: socket.socket | None = None
         self.ends: Ends | None = None
         self.generation = 0
@@ -165,8 +169,13 @@ class Slot:
                 self.epoll.unregister(sock.fileno())
         self.server = self.pid = None
 
-    def prepare(self) -> bool:
-        """Open the next interpreter's descriptors ahead; False if none are to be had."""
+    def prepare(self) -> None:
+        """Open the next interpreter's descriptors ahead."""
+        if self._ahead:
+            self._open_next()
+
+    def _open_next(self) -> bool:
+        """Open the next interpreter's descriptors; False if none are to be had."""
         if self._next_ends is None:
             try:
                 self._next_ends, self._its_ends = _open_ends(merge=self._merge)
@@ -194,7 +203,7 @@ class Slot:
         self.pid = None
         self.returncode = None
         self.generation += 1
-        if self.sock is None or not self.prepare():
+        if self.sock is None or not self._open_next():
             self.detach()
             self._drop_ends()
         else:
@@ -248,6 +257,10 @@ class Slot:
             self.returncode = message.returncode
             return message.returncode
         return None
+
+    def interrupt(self) -> bool:
+        """Send SIGINT to what runs; False if it isn't known where that is, or it is gone."""
+        return self.pid is not None and interrupt(self.pid, self.server)
 
     def forget(self) -> None:
         """Close a forked child's copies. The epoll is shared with the parent: don't change it."""

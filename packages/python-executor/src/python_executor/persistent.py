@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -16,15 +15,19 @@ from python_executor._frames import MAX_FILES, VALUE_LIMIT, run_frame
 from python_executor._outcome import result_of
 from python_executor._pool import Pool
 from python_executor._run import Limits
-from python_executor.results import Execution, ExecutionResult, State
+from python_executor.results import Execution, ExecutionResult
 from python_executor.sandbox import SandboxMode, SandboxPolicy
+
+# The only one of its pool.
+_SESSION = "persistent"
 
 
 class PersistentPythonProcess:
     """One Python interpreter with a memory: names, imports and open files stay from cell to cell.
 
-    A cell that runs too long, floods or crashes takes the interpreter with it; the next result then
-    says ``state="lost"``. ``sys.exit`` ends the cell alone. Thread-safe: callers are served one
+    A cell that runs too long is interrupted, as by Ctrl-C, and the interpreter goes on. One that
+    won't be interrupted, floods or crashes takes the interpreter with it; the next result then says
+    ``state="lost"``. ``sys.exit`` ends the cell alone. Thread-safe: callers are served one
     after the other.
 
     Args:
@@ -35,6 +38,8 @@ class PersistentPythonProcess:
         max_total_output: bytes that a cell may write to both before it is ended.
         max_files: bytes of files that a result brings back, and characters of displays; what
             doesn't fit is left out, and ``truncated`` says so.
+        interrupt_grace: seconds that a cell may take to end when it is interrupted at its timeout;
+            then it is ended, and the interpreter's state lost.
         sandbox: ``"auto"`` takes every layer of protection that this machine gives, ``"strict"``
             insists on those that matter, ``"off"`` is for trusted code; or a ``SandboxPolicy``.
         startup_timeout: seconds that the start may take.
@@ -63,6 +68,7 @@ class PersistentPythonProcess:
         max_output: int = 1024 * 1024,
         max_total_output: int = 64 * 1024 * 1024,
         max_files: int = MAX_FILES,
+        interrupt_grace: float = 1.0,
         sandbox: SandboxMode | SandboxPolicy = "auto",
         startup_timeout: float = 60.0,
     ) -> None:
@@ -71,9 +77,8 @@ class PersistentPythonProcess:
         check_count("max_total_output", max_total_output, least=max_output)
         self._max_files = check_count("max_files", max_files, least=0)
         self._value_limit = min(max_output, VALUE_LIMIT)
-        self._lock = threading.Lock()
+        self._grace = check_seconds("interrupt_grace", interrupt_grace)
         self._cells = 0
-        self._used = False
         self._pool = Pool(
             1,
             python=find_python(python),
@@ -82,6 +87,8 @@ class PersistentPythonProcess:
             limits=Limits(max_output, max_total_output, max_files=max_files),
             max_pending=None,
             sandbox=sandbox,
+            max_sessions=1,
+            eager=False,  # only the session has a process
         )
 
     def execute(
@@ -116,23 +123,18 @@ class PersistentPythonProcess:
         self._pool.check()
         execution = Execution(code, timeout, stdin, files)
         seconds = self._timeout if timeout is None else timeout
-        with self._lock:
-            self._cells += 1
-            number = self._cells
         frame = run_frame(
             execution.code,
-            name=f"<cell {number}>",
+            name=None,
             stdin=execution.stdin,
             cell=True,
             limit=self._value_limit,
             files=execution.files,
             max_files=self._max_files,
         )
-        run = drive(self._pool, Job(frame, seconds, keep=True))
-        with self._lock:
-            first, self._used = not self._used, True
-        state: State = "kept" if run.cell > 1 else "fresh" if first else "lost"
-        return result_of(run, seconds, state)
+        run = drive(self._pool, Job(frame, seconds, keep=True, session=_SESSION, grace=self._grace))
+        self._cells += 1
+        return result_of(run, seconds)
 
     def cleanup(self) -> None:
         """End the interpreter and all it has started; returns when they are gone. Repeatable."""

@@ -29,8 +29,9 @@ began.
 State = Literal["fresh", "kept", "restored", "lost"]
 """What an execution started from.
 
-``fresh``: a pristine interpreter; ``kept``: what the execution before it left; ``lost``: a pristine
-one, because what there was died with its process; ``restored``: the last checkpoint (not used yet).
+``fresh``: a pristine interpreter; ``kept``: what the cell before it left; ``lost``: a pristine one,
+because what there was died with its process, or had to make room for another session;
+``restored``: the last checkpoint (not used yet).
 """
 
 
@@ -82,8 +83,21 @@ class ExecutionResult(TypedDict):
     at the end. At most 100, and ``max_files`` characters together.
     """
     session: str | None
-    """Name of the session: always None in this version."""
+    """Name of the session; None for a program without one."""
     state: State
+
+
+class SessionInfo(TypedDict):
+    """A session that has a process."""
+
+    session: str
+    """Its name."""
+    cells: int
+    """How many cells have begun since it was opened."""
+    running: bool
+    """Whether one runs."""
+    idle: float
+    """Seconds since the last one ended; 0 while one runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +111,12 @@ class Execution:
         files: what it finds in its working directory: relative names, with ``/`` for files in
             subdirectories, to bytes. A copy is taken.
         execution_id: a name to cancel it by; no two living executions of a pool may share one.
+        session: the session whose next cell it is; None is a pristine interpreter.
 
     Raises:
         InvalidArgumentTypeError: a value has the wrong type.
         InvalidArgumentError: code holds a NUL, timeout is not positive and finite, stdin is not
-            UTF-8, execution_id is empty.
+            UTF-8, execution_id or session is empty.
         FileNameError: a name of files is absolute, leads elsewhere, or can't be that of a file.
         FilesTooLargeError: files are too many or too large.
 
@@ -115,6 +130,7 @@ class Execution:
     stdin: str | None = None
     files: Mapping[str, bytes] | None = field(default=None, hash=False)
     execution_id: str | None = None
+    session: str | None = None
 
     def __post_init__(self) -> None:
         check_code(self.code)
@@ -124,3 +140,5 @@ class Execution:
         object.__setattr__(self, "files", check_files(self.files))
         if self.execution_id is not None:
             check_name("execution_id", self.execution_id)
+        if self.session is not None:
+            check_name("session", self.session)

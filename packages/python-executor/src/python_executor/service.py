@@ -18,7 +18,7 @@ from python_executor._arguments import (
     check_name,
     check_seconds,
 )
-from python_executor._drive import Echo, Job, drive, drive_all
+from python_executor._drive import Echo, Job, drive, drive_all, in_turn
 from python_executor._forkserver import find_python
 from python_executor._frames import MAX_FILES, VALUE_LIMIT, run_frame
 from python_executor._outcome import rejected, result_of
@@ -26,11 +26,13 @@ from python_executor._pool import Pool
 from python_executor._reports import PoolInfo, PoolStats
 from python_executor._run import Limits, Run
 from python_executor._statistics import Recorder
-from python_executor.errors import InvalidArgumentTypeError
-from python_executor.results import Execution, ExecutionResult
+from python_executor.errors import InvalidArgumentTypeError, PoolClosedError
+from python_executor.results import Execution, ExecutionResult, SessionInfo
 from python_executor.sandbox import SandboxMode, SandboxPolicy
 
 ISOLATIONS = ("process", "namespace")
+# How many sessions may have a process unless a pool says otherwise, or has more interpreters.
+MAX_SESSIONS = 128
 ASSIGNMENTS = ("idle-first", "round-robin")
 
 
@@ -60,6 +62,10 @@ class PythonExecutorService:
         merge_stderr: whether what a program writes to stderr goes to stdout, in the exact order in
             which it writes; then nothing is buffered, and each ``print`` costs a little more.
         max_pending: how many executions may wait for an interpreter; None is no limit.
+        max_sessions: how many sessions may have a process, at least ``pool_size``. One more takes
+            that of the least recently used one, whose next result then says ``lost``.
+        interrupt_grace: seconds that a cell of a session may take to end when it is interrupted,
+            at its timeout or by ``cancel``; then it is ended, and the session lost.
         preload: names of modules that programs find already imported.
         python: interpreter to run programs with, for example that of another virtual environment,
             with nothing of ours installed; None takes this process's own.
@@ -97,6 +103,8 @@ class PythonExecutorService:
         assignment: Literal["idle-first", "round-robin"] = "idle-first",
         merge_stderr: bool = False,
         max_pending: int | None = None,
+        max_sessions: int | None = None,
+        interrupt_grace: float = 1.0,
         preload: Sequence[str] = (),
         python: str | os.PathLike[str] | None = None,
         max_output: int = 1024 * 1024,
@@ -110,6 +118,10 @@ class PythonExecutorService:
         if max_pending is not None:
             check_count("max_pending", max_pending, least=0)
         self._max_pending = max_pending
+        if max_sessions is None:
+            max_sessions = max(pool_size, MAX_SESSIONS)
+        check_count("max_sessions", max_sessions, least=pool_size, most=POOL_LIMIT)
+        self._grace = check_seconds("interrupt_grace", interrupt_grace)
         self._isolation = check_choice("isolation", isolation, ISOLATIONS)
         self._reuse = isolation == "namespace"
         self._assignment = check_choice("assignment", assignment, ASSIGNMENTS)
@@ -131,6 +143,7 @@ class PythonExecutorService:
             sandbox=sandbox,
             merge_stderr=merge_stderr,
             in_turn=assignment == "round-robin",
+            max_sessions=max_sessions,
         )
         self._recorder = Recorder()
 
@@ -142,6 +155,7 @@ class PythonExecutorService:
         stdin: str | None = None,
         files: Mapping[str, bytes] | None = None,
         execution_id: str | None = None,
+        session: str | None = None,
     ) -> ExecutionResult:
         """Execute one program and wait for its result.
 
@@ -153,6 +167,9 @@ class PythonExecutorService:
             files: what the program finds in its working directory, by name: relative, with ``/``
                 for files in subdirectories.
             execution_id: a name for ``cancel``.
+            session: has the program run as the next cell of the session of that name, which keeps
+                its names, modules, files and working directory from cell to cell. A session is
+                opened by its first cell. Its cells run one after the other, in the order of calls.
 
         Returns:
             The result. A program that fails, crashes or runs too long is a result as well.
@@ -168,7 +185,8 @@ class PythonExecutorService:
             ExecutionExistsError: an execution of the same ``execution_id`` waits or runs.
             ForkServerError: the fork server died and could not be brought back.
         """
-        return self._execute(Execution(code, timeout, stdin, files, execution_id), None)
+        execution = Execution(code, timeout, stdin, files, execution_id, session)
+        return self._execute(execution, None)
 
     def _execute(self, execution: Execution, echo: Echo | None) -> ExecutionResult:
         """Execute a program whose output is also passed on as it comes, for the command line."""
@@ -215,31 +233,67 @@ class PythonExecutorService:
 
     def _job(self, execution: Execution, echo: Echo | None = None) -> Job:
         timeout = self._timeout if execution.timeout is None else execution.timeout
+        in_session = execution.session is not None
+        keep = in_session or self._reuse
         frame = run_frame(
             execution.code,
-            name="<program>",
+            name=None if in_session else "<program>",
             stdin=execution.stdin,
-            cell=self._reuse,
-            fresh=self._reuse,
+            cell=keep,
+            fresh=keep and not in_session,
             limit=self._value_limit,
             files=execution.files,
             max_files=self._max_files,
-            seconds=None if self._reuse else timeout,  # a used process has used some
+            seconds=None if keep else timeout,  # a used process has used some
         )
         return Job(
             frame,
             timeout,
-            keep=self._reuse,
-            quiet=self._reuse,
+            keep=keep,
+            quiet=keep and not in_session,
             name=execution.execution_id,
             echo=echo,
+            session=execution.session,
+            grace=self._grace if in_session else None,
         )
+
+    def close_session(self, session: str) -> bool:
+        """End a session's process, when the cells that were called before have ended.
+
+        A later cell opens a fresh one.
+
+        Args:
+            session: its name.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            InvalidArgumentError: it is empty.
+            InvalidArgumentTypeError: it is not a string.
+            PoolClosedError: the pool is closed.
+        """
+        self._pool.check()
+        check_name("session", session)
+        return in_turn(self._pool, session, lambda: self._pool.sessions.close(session))
+
+    def list_sessions(self) -> list[SessionInfo]:
+        """Return the sessions that have a process, the least recently used first.
+
+        Raises:
+            PoolClosedError: the pool is closed.
+        """
+        self._pool.check()
+        if self._pool.queue.closed:
+            raise PoolClosedError
+        return self._pool.sessions.living()
 
     def cancel(self, execution_id: str) -> bool:
         """Cancel an execution, from any thread; returns at once.
 
         One that waits never begins: its result has status ``rejected``. One that runs is ended with
-        all its processes: status ``cancelled``, return code -9, and what it had written.
+        all its processes: status ``cancelled``, return code -9, and what it had written. A cell of
+        a session is interrupted first, and ended only if it goes on.
 
         Args:
             execution_id: what the execution was given.
@@ -255,7 +309,8 @@ class PythonExecutorService:
         return self._pool.queue.cancel(check_name("execution_id", execution_id))
 
     def _result(self, run: Run | None, job: Job, called: float) -> ExecutionResult:
-        result = rejected() if run is None else result_of(run, job.timeout, "fresh")
+        session = job.session
+        result = rejected(session) if run is None else result_of(run, job.timeout, session)
         wait = None if run is None or run.started_at is None else run.started_at - called
         self._recorder.add(result["status"], wait, result["duration"])
         return result
@@ -278,6 +333,8 @@ class PythonExecutorService:
             "run": run,
             "restarts": self._pool.restarts,
             "root_restarts": self._pool.root_restarts,
+            "sessions": len(self._pool.sessions),
+            "evictions": self._pool.sessions.evictions,
             "uptime": self._recorder.uptime,
         }
 
@@ -294,6 +351,8 @@ class PythonExecutorService:
             "assignment": self._assignment,
             "merge_stderr": self._merge_stderr,
             "max_pending": self._max_pending,
+            "max_sessions": self._pool.sessions.most,
+            "interrupt_grace": self._grace,
             "max_output": limits.max_output,
             "max_total_output": limits.max_total_output,
             "max_files": limits.max_files,

@@ -12,9 +12,10 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import frames, limits, linux, randomness
+from . import frames, interrupts, limits, linux, randomness
 from .displays import outlet
 from .files import WorkingFiles
+from .interrupts import InterruptibleCell
 from .program import Program, finish, flush, out_of_memory, refuse
 from .stdin import StandardInput
 from .wakeup import set_handler
@@ -81,7 +82,11 @@ class Interpreter:
             self._exercise()
         process = _getpid()
         begun = False
+        cells = 0
         while (frame := frames.receive(CONTROL)) is not None:
+            if frame["name"] is None:
+                cells += 1
+                frame["name"] = f"<cell {cells}>"
             if frame["fresh"]:
                 self._renew()
             announce = not (begun and frame["fresh"])
@@ -188,6 +193,10 @@ def execute(
         MemoryError: the program left no memory to tell how it went.
     """
     process = _getpid()
+    kind = Program
+    if frame["cell"] and not frame["fresh"]:
+        kind = InterruptibleCell
+        interrupts.refuse()
     problem = files.place(control, frame["files"])
     try:
         stdin.feed(frame["stdin"])
@@ -198,7 +207,7 @@ def execute(
     if frame["seconds"] is not None:
         limits.limit_cpu(frame["seconds"])
     outlet.open(control, frame["max_files"])
-    outcome = Program(main, frame).run() if problem is None else refuse(problem)
+    outcome = kind(main, frame).run() if problem is None else refuse(problem)
     finish(to_go_on=frame["cell"] and _getpid() == process)
     if _getpid() != process:
         # The program forked, and this is its child, which came to the program's end as well.

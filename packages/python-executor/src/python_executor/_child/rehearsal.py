@@ -70,6 +70,7 @@ def rehearse(directory: str) -> None:
                     "stdin": None,
                     "files": [],
                     "cell": True,
+                    "fresh": True,
                     "limit": 99,
                     "max_files": 0,
                     "seconds": None,

@@ -1,0 +1,171 @@
+"""The processes of sessions, beyond the slots of the pool: who has one, and who has to give it up.
+
+A session's process costs memory and no slot: its cells wait for a slot of the queue like all
+programs, and leave that one's own interpreter idle while they run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from python_executor._slot import Slot
+from python_executor.results import SessionInfo, State
+
+# Sessions without a process whose names are kept, so that their next result can say ``lost``.
+_REMEMBERED = 65536
+
+
+class Session:
+    """What is known of a session.
+
+    Args:
+        name: the session.
+
+    Attributes:
+        slot: its process; None if it has none, or has lost it.
+        cells: how many cells have begun since it was opened.
+        running: whether somebody whose turn it is uses it.
+        used: when the last cell ended (``time.monotonic``).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.slot: Slot | None = None
+        self.cells = 0
+        self.running = False
+        self.used = 0.0
+
+    @property
+    def state(self) -> State:
+        """What its next cell starts from, if its process lives."""
+        if self.slot is not None and self.slot.cells:
+            return "kept"
+        return "lost" if self.cells else "fresh"
+
+
+class Sessions:
+    """The sessions of a pool. Thread-safe; each is used by one caller at a time, whose turn it is.
+
+    Args:
+        most: how many may have a process; at least as many as can run at a time.
+        first: the number of their first slot; those below are the pool's own.
+        new_slot: makes a slot of a number, without a server.
+
+    Attributes:
+        evictions: how often one lost its process to another.
+    """
+
+    def __init__(self, most: int, first: int, new_slot: Callable[[int], Slot]) -> None:
+        self.most = most
+        self.evictions = 0
+        self._first = first
+        self._new_slot = new_slot
+        self._lock = threading.Lock()
+        self._by_name: OrderedDict[str, Session] = OrderedDict()  # the last used one at the end
+
+    def begin(self, name: str) -> Slot:
+        """Open a session, or take it up again, for its caller's turn; returns its process.
+
+        To be followed by ``end`` or ``abandon``.
+
+        Raises:
+            ForkServerError: no descriptors are to be had.
+        """
+        with self._lock:
+            session = self._by_name.get(name)
+            if session is None:
+                session = self._by_name[name] = Session(name)
+                self._forget()
+            session.running = True
+            if session.slot is None:
+                session.slot = self._new_slot(self._free_number())
+            return session.slot
+
+    def _forget(self) -> None:
+        """Forget the oldest names of sessions without a process, if there are too many."""
+        if len(self._by_name) <= self.most + _REMEMBERED:
+            return
+        idle = (s.name for s in self._by_name.values() if s.slot is None and not s.running)
+        for name in [name for name, _ in zip(idle, range(_REMEMBERED // 2), strict=False)]:
+            del self._by_name[name]
+
+    def _free_number(self) -> int:
+        """A number that no session has; the least recently used one gives its own if need be."""
+        living = [session for session in self._by_name.values() if session.slot is not None]
+        if len(living) >= self.most:
+            victim = next(session for session in living if not session.running)
+            self.evictions += 1
+            living.remove(victim)
+            _close(victim)
+        taken = {session.slot.number for session in living if session.slot is not None}
+        return next(n for n in range(self._first, self._first + self.most) if n not in taken)
+
+    def state(self, name: str) -> State:
+        """What the next cell of an open session starts from."""
+        return self._by_name[name].state
+
+    def end(self, name: str, *, begun: bool) -> None:
+        """End the use of a session.
+
+        Args:
+            name: the session.
+            begun: whether a cell began.
+        """
+        with self._lock:
+            session = self._by_name[name]
+            session.cells += begun
+            session.used = time.monotonic()
+            self._by_name.move_to_end(name)
+            session.running = False
+
+    def abandon(self, name: str) -> None:
+        """End whatever runs in a session, after an exception in a call whose turn it is."""
+        with self._lock:
+            session = self._by_name.get(name)
+            if session is None or not session.running:
+                return
+            if session.slot is not None and session.slot.root is not None:
+                session.slot.reset()
+                session.cells += 1  # perhaps it had begun
+            session.running = False
+
+    def close(self, name: str) -> bool:
+        """Close a session, whose turn the caller has; whether there was one."""
+        with self._lock:
+            session = self._by_name.pop(name, None)
+            if session is None:
+                return False
+            _close(session)
+            return True
+
+    def living(self) -> list[SessionInfo]:
+        """The sessions that have a process, the least recently used first."""
+        now = time.monotonic()
+        with self._lock:
+            return [
+                {
+                    "session": session.name,
+                    "cells": session.cells,
+                    "running": session.running,
+                    "idle": 0.0 if session.running else now - session.used,
+                }
+                for session in self._by_name.values()
+                if session.slot is not None
+            ]
+
+    def slots(self) -> list[Slot]:
+        """The slots of all sessions."""
+        sessions = list(self._by_name.values())
+        return [session.slot for session in sessions if session.slot is not None]
+
+    def __len__(self) -> int:
+        return len(self.slots())
+
+
+def _close(session: Session) -> None:
+    slot, session.slot = session.slot, None
+    if slot is not None:
+        slot.close()

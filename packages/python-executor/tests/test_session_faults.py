@@ -1,0 +1,211 @@
+"""Sessions whose processes are killed, and hosts that are, interrupted or forked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from python_executor import Execution, PoolForkedError, PythonExecutorService
+
+Until = Callable[[Callable[[], bool]], None]
+Alive = Callable[[int], bool]
+
+LOOK = "'x' in globals()"
+
+
+@pytest.fixture
+def pool() -> Iterator[PythonExecutorService]:
+    with PythonExecutorService(pool_size=2, timeout=30.0) as pool:
+        yield pool
+
+
+def opened(pool: PythonExecutorService, name: str) -> tuple[int, int]:
+    """Open a session with a name in it; returns its process and its server."""
+    value = pool.execute("import os; x = 1; os.getpid(), os.getppid()", session=name)["value"]
+    assert value is not None
+    pid, server = map(int, value.strip("()").split(","))
+    return pid, server
+
+
+def state_of(pool: PythonExecutorService, name: str) -> tuple[str, str | None]:
+    result = pool.execute(LOOK, session=name)
+    return result["state"], result["value"]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_parked_session_that_is_killed_is_lost_and_no_other(
+    pool: PythonExecutorService, until: Until, alive: Alive, victim: int
+) -> None:
+    pids = opened(pool, "a")
+    opened(pool, "b")
+    os.kill(pids[victim], signal.SIGKILL)
+    until(lambda: not alive(pids[0]))
+    assert state_of(pool, "a") == ("lost", "False")
+    assert state_of(pool, "a") == ("kept", "False")
+    assert state_of(pool, "b") == ("kept", "True")
+    assert pool.execute("1 + 1")["value"] == "2"
+
+
+@pytest.mark.parametrize(
+    "code", ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)", "print('x' * 10**8)"]
+)
+def test_a_cell_that_ends_its_process_loses_its_session_and_no_other(
+    pool: PythonExecutorService, code: str
+) -> None:
+    opened(pool, "a")
+    opened(pool, "b")
+    result = pool.execute(code, session="a")
+    assert (result["state"], result["status"]) in (("kept", "crashed"), ("kept", "output"))
+    assert state_of(pool, "a") == ("lost", "False")
+    assert state_of(pool, "b") == ("kept", "True")
+
+
+def test_a_parked_session_that_is_stopped_is_lost_when_it_is_needed(
+    pool: PythonExecutorService,
+) -> None:
+    pid, _ = opened(pool, "a")
+    os.kill(pid, signal.SIGSTOP)
+    assert state_of(pool, "a") == ("lost", "False")
+
+
+def test_the_fork_server_dies_with_128_sessions_open(
+    pool: PythonExecutorService, until: Until, alive: Alive
+) -> None:
+    names = [f"s{number}" for number in range(128)]
+    cells = [Execution("import os; x = 1; os.getpid()", session=name) for name in names]
+    pids = [int(result["value"] or 0) for result in pool.execute_batch(cells)]
+    assert len(set(pids)) == 128
+    root = pool.info()["server"]
+    assert root is not None
+    os.kill(root, signal.SIGKILL)
+    until(lambda: not any(alive(pid) for pid in pids))
+    results = pool.execute_batch([Execution(LOOK, session=name) for name in names])
+    assert {(each["state"], each["value"]) for each in results} == {("lost", "False")}
+    assert pool.stats()["root_restarts"] == 1
+    assert pool.execute("1 + 1")["value"] == "2"
+
+
+def test_a_thousand_sessions_that_are_opened_and_closed_leave_nothing(
+    pool: PythonExecutorService, until: Until
+) -> None:
+    def processes() -> int:
+        root = pool.info()["server"]
+        return len(Path(f"/proc/{root}/task/{root}/children").read_text().split())
+
+    def open_and_close(number: int) -> None:
+        cells = [Execution("x = 1", session=f"s{number}-{i}") for i in range(20)]
+        assert all(result["state"] == "fresh" for result in pool.execute_batch(cells))
+        for cell in cells:
+            assert cell.session is not None
+            assert pool.close_session(cell.session)
+
+    open_and_close(0)
+    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for number in range(1, 50):
+        open_and_close(number)
+    assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
+    assert pool.list_sessions() == []
+    assert not pool._pool.sessions._by_name
+    until(lambda: processes() == 2)
+
+
+HOST = """
+import os, sys, tempfile, time
+tempfile.tempdir = sys.argv[1]
+from python_executor import Execution, PythonExecutorService
+pool = PythonExecutorService(pool_size=2)
+pool.execute_batch([Execution("import os; os.mkdir('d')", session=f"s{n}") for n in range(8)])
+print(len(pool.list_sessions()), flush=True)
+time.sleep(1000)
+"""
+
+
+def test_nothing_is_left_of_sessions_whose_host_is_killed(temporary: Path, until: Until) -> None:
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST, str(temporary)], stdout=subprocess.PIPE, text=True
+    )
+    assert host.stdout is not None
+    with host.stdout:
+        assert int(host.stdout.readline()) == 8
+    host.kill()
+    assert host.wait() == -signal.SIGKILL
+    until(lambda: not list(temporary.iterdir()))  # and the fixture waits for the processes
+
+
+def test_a_fork_of_the_host_keeps_no_session_alive(
+    pool: PythonExecutorService, until: Until, alive: Alive
+) -> None:
+    pid, _ = opened(pool, "a")
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        with contextlib.suppress(PoolForkedError):
+            pool.execute("1", session="a")
+            os._exit(1)
+        with contextlib.suppress(PoolForkedError):
+            pool.close_session("a")
+            os._exit(2)
+        os.read(read, 1)
+        os._exit(0)
+    os.close(read)
+    assert state_of(pool, "a") == ("kept", "True")
+    assert pool.close_session("a")
+    until(lambda: not alive(pid))
+    os.close(write)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+INTERRUPTED = """
+import os, random, signal, sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from python_executor import Execution, PythonExecutorService
+
+class Interrupt(KeyboardInterrupt): pass
+
+def interrupt(number, frame):
+    raise Interrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+chance = random.Random(1)
+with PythonExecutorService(3, 30.0, max_sessions=4) as executor:
+    before = len(os.listdir("/proc/self/fd"))
+    interrupts = 0
+    for number in range(300):
+        cells = [Execution("1 + 1", session=f"s{n % 6}") for n in range(number, number + 4)]
+        try:
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 4e-3))
+            if number % 3 == 0:
+                executor.execute("1 + 1", session="s1")
+            elif number % 3 == 1:
+                executor.execute_batch(cells)
+            else:
+                executor.close_session(f"s{number % 6}")
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interrupt:
+            interrupts += 1
+        stats = executor.stats()
+        assert (stats["idle"], stats["pending"]) == (3, 0), (number, stats)
+        assert not any(each["running"] for each in executor.list_sessions()), number
+        assert len(executor.list_sessions()) <= 4
+    assert interrupts > 100, interrupts
+    for name in ("s0", "s1", "s2", "s3", "s4", "s5"):
+        assert executor.execute("1 + 1", session=name)["value"] == "2"
+        executor.close_session(name)
+    # Those that were being opened or closed just then may stay open.
+    assert len(os.listdir("/proc/self/fd")) - before < interrupts
+"""
+
+
+def test_an_interrupt_at_any_moment_leaves_the_sessions_whole(temporary: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(temporary)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
