@@ -23,7 +23,7 @@ def pool() -> Iterator[PythonExecutorService]:
 @pytest.fixture
 def hasty() -> Iterator[PythonExecutorService]:
     """A pool that doesn't wait long for what it has interrupted."""
-    with PythonExecutorService(pool_size=2, interrupt_grace=0.2) as pool:
+    with PythonExecutorService(pool_size=2, interrupt_grace=0.2, checkpoint=False) as pool:
         yield pool
 
 

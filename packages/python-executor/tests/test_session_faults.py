@@ -22,7 +22,7 @@ LOOK = "'x' in globals()"
 
 @pytest.fixture
 def pool() -> Iterator[PythonExecutorService]:
-    with PythonExecutorService(pool_size=2, timeout=30.0) as pool:
+    with PythonExecutorService(pool_size=2, timeout=30.0, checkpoint=False) as pool:
         yield pool
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from python_executor._file_names import collision_in, problem_with
 from python_executor.errors import (
@@ -13,6 +14,7 @@ from python_executor.errors import (
     InvalidArgumentTypeError,
 )
 
+T = TypeVar("T")
 # The longest program or input (characters). It must fit into a frame, and nobody types more.
 TEXT_LIMIT = 32 * 1024 * 1024
 # The most files that a program is given, and their bytes: each execution carries them anew.
@@ -145,19 +147,21 @@ def check_flag(parameter: str, flag: object) -> bool:
     return flag
 
 
-def check_choice(parameter: str, choice: object, choices: Sequence[str]) -> str:
-    """Return one of several words.
+def check_choice(parameter: str, choice: object, choices: Iterable[T]) -> T:
+    """Return one of several values.
 
     Raises:
-        InvalidArgumentTypeError: it is not a string.
-        InvalidArgumentError: it is another word.
+        InvalidArgumentTypeError: it is of none of their types.
+        InvalidArgumentError: it is none of them.
     """
-    expected = " or ".join(repr(word) for word in choices)
-    if not isinstance(choice, str):
+    known = list(choices)
+    expected = " or ".join(map(repr, known))
+    if type(choice) not in set(map(type, known)):
         raise InvalidArgumentTypeError(parameter, choice, expected)
-    if choice not in choices:
-        raise InvalidArgumentError(parameter, choice, expected)
-    return choice
+    for each in known:
+        if choice == each:
+            return each
+    raise InvalidArgumentError(parameter, choice, expected)
 
 
 def check_modules(preload: object) -> tuple[str, ...]:

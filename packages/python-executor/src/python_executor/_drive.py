@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from python_executor._pool import Pool
 from python_executor._queue import NAMELESS, Ticket
-from python_executor._run import Run
+from python_executor._run import START_GUARD, Run
 from python_executor._slot import Slot
 from python_executor.errors import ForkServerError
 
@@ -48,6 +48,8 @@ class Job:
         echo: what gets the output as it comes.
         session: the session whose cell it is.
         grace: seconds that it may take to end when it is interrupted; None if it is ended at once.
+        checkpoint: how many bytes of memory its session's process may have to leave a checkpoint
+            behind; None if it leaves none, and goes back to none.
     """
 
     frame: bytes
@@ -58,6 +60,7 @@ class Job:
     echo: Echo | None = None
     session: str | None = None
     grace: float | None = None
+    checkpoint: int | None = None
 
 
 def drive(pool: Pool, job: Job) -> Run:
@@ -277,8 +280,12 @@ def begin(pool: Pool, slot: Slot, job: Job) -> Run:
     if job.session is not None:
         slot = pool.sessions.begin(job.session)
     slot.check()
-    if slot.returncode is not None or slot.changing:
+    if slot.returncode is not None and job.checkpoint is not None and not slot.changing:
+        slot.restore()
+    elif slot.returncode is not None or slot.changing:
         slot.reset()  # its interpreter was killed while it waited
+    if slot.restoring or slot.restored:
+        slot.settle(START_GUARD)
     if not slot.alive:
         pool.revive(slot)
     return _start(pool, slot, job)
@@ -286,7 +293,12 @@ def begin(pool: Pool, slot: Slot, job: Job) -> Run:
 
 def end(pool: Pool, run: Run, job: Job) -> None:
     """End what is left of a program, unless its interpreter goes on."""
-    if not (job.keep and run.reusable):
+    if job.keep and run.reusable:
+        if job.checkpoint is not None:
+            run.slot.keep(job.checkpoint)
+    elif job.checkpoint is not None and run.taken:
+        run.slot.restore()
+    else:
         run.slot.recycle()
     if job.session is not None:
         pool.sessions.end(job.session, begun=run.started_at is not None)
@@ -299,6 +311,7 @@ def _start(pool: Pool, slot: Slot, job: Job) -> Run:
     if job.echo is not None:
         run.out.also, run.err.also = job.echo
     run.start(quiet=job.quiet)
+    slot.restored = False
     return run
 
 

@@ -41,7 +41,12 @@ class FrameError(Exception):
 class Started(
     msgspec.Struct, tag="started", tag_field="kind", forbid_unknown_fields=True, frozen=True
 ):
-    """The interpreter took the program and begins."""
+    """The interpreter took the program and begins.
+
+    ``unprotected`` tells why its session couldn't go back to what is now, if that is so.
+    """
+
+    unprotected: Annotated[str, msgspec.Meta(max_length=256)] | None = None
 
 
 class Display(
@@ -134,6 +139,17 @@ def run_frame(
     except UnicodeEncodeError:
         body = _encode(frame).encode()
     return b"".join((len(body).to_bytes(HEADER, "big"), body, *(files or {}).values()))
+
+
+def keep_frame(most: int, tag: int) -> bytes:
+    """Encode the frame that has a session's interpreter leave a checkpoint behind.
+
+    Args:
+        most: how many bytes of memory of its own it may have for that.
+        tag: what the checkpoint is to be known by.
+    """
+    body = b'{"kind":"keep","most":%d,"tag":%d}' % (most, tag)
+    return len(body).to_bytes(HEADER, "big") + body
 
 
 def total_of(max_files: int) -> int:

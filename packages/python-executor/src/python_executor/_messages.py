@@ -52,7 +52,15 @@ class Exited(msgspec.Struct, tag="exited", tag_field="kind", frozen=True):
     returncode: int
 
 
-Message = Ready | Failed | Forked | Exited
+class Restored(msgspec.Struct, tag="restored", tag_field="kind", frozen=True):
+    """A session's server has brought a checkpoint back; ``pid`` is 0 if there was none."""
+
+    generation: int
+    pid: int
+    server: int
+
+
+Message = Ready | Failed | Forked | Exited | Restored
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _encoder = msgspec.json.Encoder()
 

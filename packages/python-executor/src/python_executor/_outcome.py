@@ -52,6 +52,7 @@ def result_of(run: Run, timeout: float, session: str | None = None) -> Execution
         "displays": [] if products is None else products.displays,
         "session": session,
         "state": run.state,
+        "unprotected": run.unprotected,
     }
 
 
@@ -75,6 +76,7 @@ def rejected(session: str | None) -> ExecutionResult:
         "displays": [],
         "session": session,
         "state": "fresh",
+        "unprotected": None,
     }
 
 

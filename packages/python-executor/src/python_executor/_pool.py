@@ -82,7 +82,7 @@ class Pool:
         self._server_lock = threading.Lock()
         self._closed = threading.Event()
         self.mode, policy = check_sandbox(sandbox)
-        self._plan = None if policy is None else policy.plan(size + max_sessions)
+        self._plan = None if policy is None else policy.plan(size, max_sessions)
         self.limits = limits
         if policy is not None:
             self.limits = replace(
@@ -194,7 +194,7 @@ class Pool:
     def _attach(self, slot: Slot) -> bool:
         """Connect a slot to a new slot server; False if the root is gone, or descriptors are."""
         assert self._server is not None
-        sock = self._server.start_slot(slot.number)
+        sock = self._server.start_slot(slot.number, session=slot.number >= self.size)
         if sock is None:
             return False
         slot.attach(sock, self._server)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from python_executor._statistics import Percentiles
 from python_executor.sandbox import SandboxInfo
@@ -52,6 +52,7 @@ class PoolInfo(TypedDict):
     merge_stderr: bool
     max_pending: int | None
     max_sessions: int
+    checkpoint: Literal["auto"] | bool
     interrupt_grace: float
     """Seconds that an interrupted cell may take to end."""
     max_output: int

@@ -108,6 +108,7 @@ class Run:
 
     Attributes:
         state: what it starts from.
+        unprotected: why its session can't go back to that, if it is to.
         ending: how it ended, once it has.
         out: its stdout.
         err: its stderr.
@@ -138,6 +139,7 @@ class Run:
         self.cell = 0
         self.products: Products | None = None
         self.state: State = "fresh"
+        self.unprotected: str | None = None
         self._limits = limits
         self._timeout = timeout
         self._grace = grace
@@ -191,6 +193,11 @@ class Run:
         """Whether the interpreter can take another program: it sent a result and nothing else."""
         ended = self.ending is not None and self.ending.outcome is not None
         return ended and self._unsent is None and self._reader.empty
+
+    @property
+    def taken(self) -> bool:
+        """Whether the interpreter has begun it, and nothing is on its way there any more."""
+        return self.started_at is not None and self._unsent is None
 
     @property
     def until(self) -> float:
@@ -313,6 +320,7 @@ class Run:
         if isinstance(frame, Started):
             if self.started_at is not None:
                 raise FrameError("started twice")
+            self.unprotected = frame.unprotected
             self._begin(time.monotonic())
             self.slot.prepare()
             return False

@@ -42,7 +42,7 @@ class Session:
     def state(self) -> State:
         """What its next cell starts from, if its process lives."""
         if self.slot is not None and self.slot.cells:
-            return "kept"
+            return "restored" if self.slot.restored else "kept"
         return "lost" if self.cells else "fresh"
 
 
@@ -128,7 +128,10 @@ class Sessions:
             if session is None or not session.running:
                 return
             if session.slot is not None and session.slot.root is not None:
-                session.slot.reset()
+                if session.slot.changing:
+                    session.slot.reset()
+                else:
+                    session.slot.restore()
                 session.cells += 1  # perhaps it had begun
             session.running = False
 

@@ -7,9 +7,11 @@ import os
 import select
 import socket
 import stat
+import time
 from typing import NamedTuple, Protocol
 
 from python_executor import _messages
+from python_executor._frames import keep_frame
 from python_executor._processes import interrupt, is_stopped
 
 
@@ -33,6 +35,7 @@ class Root(Protocol):
         """Bytes of memory that the root had when it was ready."""
 
 
+_DRAINED = 65536  # bytes at a time
 # How many events to take at once from a slot's epoll: all that it holds.
 EVENTS = 8
 
@@ -102,6 +105,9 @@ class Slot:
         root: the fork server that forked the slot server.
         cells: how many programs this interpreter has taken.
         returncode: how the interpreter ended, once it has.
+        tag: of the last checkpoint that was asked for.
+        restoring: whether a checkpoint is being brought back.
+        restored: whether what waits here has been brought back, and no program has begun since.
         changing: whether a change of all this is under way, or was interrupted.
     """
 
@@ -119,6 +125,9 @@ class Slot:
         self.root: Root | None = None
         self.cells = 0
         self.returncode: int | None = None
+        self.tag = 0
+        self.restoring = False
+        self.restored = False
         self.changing = False
         self._closing = closing
         # Of the next interpreter.
@@ -202,6 +211,8 @@ class Slot:
         self.changing = True
         self.pid = None
         self.returncode = None
+        self.restoring = self.restored = False
+        self.tag = 0
         self.generation += 1
         if self.sock is None or not self._open_next():
             self.detach()
@@ -222,6 +233,59 @@ class Slot:
             self.watch(self.ends.control, select.EPOLLIN)
         self.cells = 0
         self.changing = False
+
+    def keep(self, most: int) -> None:
+        """Have a session's interpreter leave a checkpoint behind; nothing is waited for.
+
+        Args:
+            most: bytes of memory that it may have for that.
+        """
+        assert self.ends is not None
+        self.tag += 1
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            os.write(self.ends.control, keep_frame(most, self.tag))
+
+    def restore(self) -> None:
+        """Go back to the last checkpoint, or begin anew; ``settle`` waits for that."""
+        self.changing = True
+        self.pid = None
+        self.returncode = None
+        self.generation += 1
+        request = {"restore": self.generation, "tag": self.tag}
+        if self.sock is not None and _messages.send(self.sock, request, ()):
+            self.restoring = True
+        else:
+            self.detach()
+        self.changing = False
+
+    def settle(self, patience: float) -> None:
+        """Wait until a checkpoint is back that was asked for; a server that doesn't say is let go.
+
+        Args:
+            patience: seconds.
+        """
+        deadline = time.monotonic() + patience
+        answer = select.poll()
+        if self.sock is not None:
+            answer.register(self.sock, select.POLLIN)
+        while self.restoring and self.sock is not None:
+            if not answer.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                self.detach()
+            else:
+                self.check()
+        if self.restored:
+            self._drain()
+        elif self.restoring:
+            self.restoring = False
+
+    def _drain(self) -> None:
+        """Throw away what the process that is gone has sent last."""
+        assert self.ends is not None
+        descriptors = [each for each in self.ends if each >= 0]
+        for descriptor in descriptors:
+            with contextlib.suppress(BlockingIOError):
+                while os.read(descriptor, _DRAINED):
+                    pass
 
     def reset(self) -> None:
         """End what runs here, whatever an exception in between has made of this object."""
@@ -253,6 +317,8 @@ class Slot:
             self.server = message.server
             if message.generation == self.generation:
                 self.pid = message.pid
+        elif isinstance(message, _messages.Restored) and message.generation == self.generation:
+            self._note_restored(message)
         elif isinstance(message, _messages.Exited) and message.generation == self.generation:
             self.returncode = message.returncode
             return message.returncode
@@ -261,6 +327,15 @@ class Slot:
     def interrupt(self) -> bool:
         """Send SIGINT to what runs; False if it isn't known where that is, or it is gone."""
         return self.pid is not None and interrupt(self.pid, self.server)
+
+    def _note_restored(self, message: _messages.Restored) -> None:
+        self.restoring = False
+        if message.pid:
+            self.server = message.server
+            self.pid = message.pid
+            self.restored = True
+        else:
+            self.recycle()
 
     def forget(self) -> None:
         """Close a forked child's copies. The epoll is shared with the parent: don't change it."""

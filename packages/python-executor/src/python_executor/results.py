@@ -31,7 +31,7 @@ State = Literal["fresh", "kept", "restored", "lost"]
 
 ``fresh``: a pristine interpreter; ``kept``: what the cell before it left; ``lost``: a pristine one,
 because what there was died with its process, or had to make room for another session;
-``restored``: the last checkpoint (not used yet).
+``restored``: what was there before the cell whose process died, from its checkpoint.
 """
 
 
@@ -85,6 +85,9 @@ class ExecutionResult(TypedDict):
     session: str | None
     """Name of the session; None for a program without one."""
     state: State
+    unprotected: str | None
+    """Why the session could not have gone back to before this cell, if it had crashed; None if it
+    could, was not to, or there was no session, or nothing yet to go back to."""
 
 
 class SessionInfo(TypedDict):

@@ -138,11 +138,12 @@ class SandboxPolicy:
         """
         return replace(cls(processes=32), **changes)
 
-    def plan(self, slots: int) -> dict[str, Any]:
+    def plan(self, slots: int, sessions: int = 0) -> dict[str, Any]:
         """What the servers are told.
 
         Args:
             slots: how many slots there will be.
+            sessions: how many sessions, beside them.
         """
         return {
             "read": list(self.read),
@@ -153,7 +154,8 @@ class SandboxPolicy:
             "disk": self.disk,
             "open_files": self.open_files,
             "namespaces": os.environ.get(NAMESPACES_VARIABLE, "") != "0",
-            "slots": slots,
+            "slots": slots + sessions,
+            "sessions": sessions,
         }
 
 

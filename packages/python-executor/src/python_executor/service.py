@@ -31,6 +31,12 @@ from python_executor.results import Execution, ExecutionResult, SessionInfo
 from python_executor.sandbox import SandboxMode, SandboxPolicy
 
 ISOLATIONS = ("process", "namespace")
+# How much memory of its own a session's process may have to be copied (bytes).
+CHECKPOINTS: dict[Literal["auto"] | bool, int | None] = {
+    "auto": 64 * 1024 * 1024,
+    True: 2**62,
+    False: None,
+}
 # How many sessions may have a process unless a pool says otherwise, or has more interpreters.
 MAX_SESSIONS = 128
 ASSIGNMENTS = ("idle-first", "round-robin")
@@ -64,6 +70,12 @@ class PythonExecutorService:
         max_pending: how many executions may wait for an interpreter; None is no limit.
         max_sessions: how many sessions may have a process, at least ``pool_size``. One more takes
             that of the least recently used one, whose next result then says ``lost``.
+        checkpoint: whether sessions survive their cells: after each cell, off the path, its process
+            leaves a copy of itself behind, to which the session goes back if a later cell crashes
+            or has to be ended. ``"auto"``: if it has at most 64 MiB of memory of its own, because
+            work in place on large arrays is several times slower in a process that was copied;
+            ``True``: always; ``False``: never. What a copy can't have (threads, child processes)
+            leaves the next cell without one, and its result says so (``unprotected``).
         interrupt_grace: seconds that a cell of a session may take to end when it is interrupted,
             at its timeout or by ``cancel``; then it is ended, and the session lost.
         preload: names of modules that programs find already imported.
@@ -104,6 +116,7 @@ class PythonExecutorService:
         merge_stderr: bool = False,
         max_pending: int | None = None,
         max_sessions: int | None = None,
+        checkpoint: Literal["auto"] | bool = "auto",
         interrupt_grace: float = 1.0,
         preload: Sequence[str] = (),
         python: str | os.PathLike[str] | None = None,
@@ -121,6 +134,7 @@ class PythonExecutorService:
         if max_sessions is None:
             max_sessions = max(pool_size, MAX_SESSIONS)
         check_count("max_sessions", max_sessions, least=pool_size, most=POOL_LIMIT)
+        self._checkpoint = check_choice("checkpoint", checkpoint, CHECKPOINTS)
         self._grace = check_seconds("interrupt_grace", interrupt_grace)
         self._isolation = check_choice("isolation", isolation, ISOLATIONS)
         self._reuse = isolation == "namespace"
@@ -255,6 +269,7 @@ class PythonExecutorService:
             echo=echo,
             session=execution.session,
             grace=self._grace if in_session else None,
+            checkpoint=CHECKPOINTS[self._checkpoint] if in_session else None,
         )
 
     def close_session(self, session: str) -> bool:
@@ -352,6 +367,7 @@ class PythonExecutorService:
             "merge_stderr": self._merge_stderr,
             "max_pending": self._max_pending,
             "max_sessions": self._pool.sessions.most,
+            "checkpoint": self._checkpoint,
             "interrupt_grace": self._grace,
             "max_output": limits.max_output,
             "max_total_output": limits.max_total_output,

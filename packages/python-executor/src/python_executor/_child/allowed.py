@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import errno
 
-from .seccomp import ALLOW, Condition, Filter, Program, refusal
+from . import cloning, linux, notifications
+from .seccomp import ALLOW, ASK, Condition, Filter, Program, refusal
 
 _EPERM = refusal(errno.EPERM)
 _ENOSYS = refusal(errno.ENOSYS)
@@ -82,14 +83,16 @@ _CLONE_VM, _CLONE_FS, _CLONE_FILES, _CLONE_SIGHAND, _CLONE_THREAD = (
 )
 # Of a thread. One that doesn't share the descriptors would have as many more of its own.
 _CLONE_A_THREAD = _CLONE_VM | _CLONE_FS | _CLONE_FILES | _CLONE_SIGHAND | _CLONE_THREAD
+_CLONE_PARENT = 0x8000
 # Tracing, the parent's children as its own, I/O contexts, pidfds, and every namespace.
 _CLONE_REFUSED = (
-    0x1000 | 0x2000 | 0x8000 | 0x800000 | 0x80000000
+    0x1000 | 0x2000 | _CLONE_PARENT | 0x800000 | 0x80000000
     | 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000
 )  # fmt: skip
 
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 _SOCK_STREAM, _SOCK_DGRAM, _SOCK_TYPE = 1, 2, 0xF
+_SIGKILL = 9
 _IPPROTO_TCP, _IPPROTO_UDP = 6, 17
 _SOL_SOCKET, _SO_LINGER = 1, 13
 # Of the peer, which may be the host: its pid, and a descriptor of it.
@@ -147,7 +150,9 @@ _SERVING = f"""
 _ONLY_SERVING = "fork vfork setsid seccomp landlock_restrict_self"
 
 
-def server_filter(*, network: bool, processes: bool, truncate: bool, bounded: bool) -> Program:
+def server_filter(
+    *, network: bool, processes: bool, truncate: bool, bounded: bool, sessions: bool = False
+) -> Program:
     """Assemble the filter of slot servers, which is the outer one of programs.
 
     Args:
@@ -155,6 +160,8 @@ def server_filter(*, network: bool, processes: bool, truncate: bool, bounded: bo
         processes: whether programs may start processes, and execute what Landlock lets them.
         truncate: whether Landlock covers ``truncate`` (ABI 3); it is refused if not.
         bounded: whether a file system bounds what a program writes.
+        sessions: whether it is for servers of sessions, which their processes ask (see
+            ``question_filter``), and which are the parents of all of them.
     """
     rules = Filter(_EPERM)
     for names in (_MEMORY, _STREAMS, _FILES, _OWN_PROCESS, _SIGNALS, _TIME, _SOCKETS, _SERVING):
@@ -179,7 +186,8 @@ def server_filter(*, network: bool, processes: bool, truncate: bool, bounded: bo
         then=_EPERM,
         otherwise=ALLOW,
     )
-    rules.allow_if("ioctl", *_is(1, *_IOCTLS), otherwise=refusal(errno.ENOTTY))
+    answering = (notifications.RECEIVE, notifications.SEND) if sessions else ()
+    rules.allow_if("ioctl", *_is(1, *_IOCTLS, *answering), otherwise=refusal(errno.ENOTTY))
     rules.allow_if(
         "fcntl",
         *_is(1, *_FCNTLS),
@@ -194,7 +202,10 @@ def server_filter(*, network: bool, processes: bool, truncate: bool, bounded: bo
     rules.allow_if("close_range", share, otherwise=refusal(errno.EINVAL))
     rules.allow_if("personality", *_is(0, _ANY_PERSONALITY), otherwise=_EPERM)
     rules.allow_if("getpriority", (Condition(0, 0), Condition(1, 0)), otherwise=_EPERM)
-    rules.allow_if("clone", (Condition(0, 0, _CLONE_REFUSED),), otherwise=_EPERM)
+    refused = _CLONE_REFUSED & ~_CLONE_PARENT if sessions else _CLONE_REFUSED
+    rules.allow_if("clone", (Condition(0, 0, refused),), otherwise=_EPERM)
+    if sessions:
+        rules.answer(ALLOW, "sendmsg")
     for name, mode in (("mknod", 1), ("mknodat", 2)):
         rules.allow_if(
             name,
@@ -243,7 +254,9 @@ def _sockets(rules: Filter, *, network: bool) -> None:
     rules.allow_if("setsockopt", linger, then=_SUCCESS, otherwise=ALLOW)
 
 
-def program_filter(*, network: bool, processes: bool, scoped: bool) -> Program:
+def program_filter(
+    *, network: bool, processes: bool, scoped: bool, sessions: bool = False
+) -> Program:
     """Assemble the filter that each program has beside ``server_filter``.
 
     Args:
@@ -251,24 +264,46 @@ def program_filter(*, network: bool, processes: bool, scoped: bool) -> Program:
         processes: whether programs may start processes.
         scoped: whether Landlock keeps signals within the domain (ABI 6); only then may programs
             that start processes signal others than themselves.
+        sessions: whether ``question_filter`` decides on pids.
     """
     rules = Filter(ALLOW)
-    for name in _OF_A_PROCESS.split():
-        rules.allow_if(name, *_is(0, 0, None), otherwise=_EPERM)
-    if not (processes and scoped):
-        for name in _SIGNAL_SENDING.split():
-            rules.allow_if(name, *_is(0, None), otherwise=_EPERM)
-    rules.allow_if("prctl", *_is(0, *_PRCTLS), otherwise=_EPERM)
+    if not sessions:
+        for name in _OF_A_PROCESS.split():
+            rules.allow_if(name, *_is(0, 0, None), otherwise=_EPERM)
+        if not (processes and scoped):
+            for name in _SIGNAL_SENDING.split():
+                rules.allow_if(name, *_is(0, None), otherwise=_EPERM)
+    dying = [(Condition(0, linux.PR_SET_PDEATHSIG), Condition(1, _SIGKILL))] if sessions else []
+    rules.allow_if("prctl", *_is(0, *_PRCTLS), *dying, otherwise=_EPERM)
     rules.answer(_SUCCESS, *_MODES.split())
-    refused = set(_ONLY_SERVING.split())
+    refused = {*_ONLY_SERVING.split(), *(("sendmsg",) if sessions and not network else ())}
+    if sessions:
+        refused -= {"setsid"}
     if processes:
         refused -= {"fork", "vfork", "setsid"}
-        process = [(Condition(0, 0, _CLONE_THREAD),)]
+        process = [(Condition(0, 0, _CLONE_THREAD | (_CLONE_PARENT if sessions else 0)),)]
     else:
         process = []
     thread = (Condition(0, _CLONE_A_THREAD, _CLONE_A_THREAD),)
+    if sessions:
+        process.append((Condition(0, cloning.FLAGS),))
     rules.allow_if("clone", thread, *process, otherwise=_EPERM)
     if not network:
         refused.add("recvmsg")
     rules.answer(_EPERM, *sorted(refused))
+    return rules.assemble()
+
+
+def question_filter() -> Program:
+    """Assemble the filter by which processes of sessions ask their server.
+
+    About pids: checkpoints and branches inherit it, and theirs are others. About forks that make
+    a child of the server: which one was agreed on, it knows.
+    """
+    rules = Filter(ALLOW)
+    for name in _OF_A_PROCESS.split():
+        rules.allow_if(name, *_is(0, 0), otherwise=ASK)
+    rules.answer(ASK, *_SIGNAL_SENDING.split())
+    beside = (Condition(0, _CLONE_PARENT, _CLONE_PARENT),)
+    rules.allow_if("clone", beside, then=ASK, otherwise=ALLOW)
     return rules.assemble()

@@ -21,13 +21,14 @@ from .stdin import StandardInput
 from .wakeup import set_handler
 
 if TYPE_CHECKING:
+    from .session_server import SessionServer
     from .slot import SlotServer
 
 # A program may patch ``builtins`` and ``os``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 _exit, _getpid, _getppid, _pause = os._exit, os.getpid, os.getppid, signal.pause
 _closerange, _dup2, _open = os.closerange, os.dup2, os.open
-_STARTED = frames.encode({"kind": "started"})
+STARTED = frames.encode({"kind": "started"})
 _OUT_OF_MEMORY = frames.encode(out_of_memory())
 # What most programs are made of. It prints nothing, because a preloaded module may have changed how
 # that is done, and leaves nothing: no class, which would go only with the next garbage collection.
@@ -59,7 +60,7 @@ class Interpreter:
         highest: the greatest descriptor that was open before the slot server was.
     """
 
-    def __init__(self, server: SlotServer, directory: str, highest: int) -> None:
+    def __init__(self, server: SlotServer | SessionServer, directory: str, highest: int) -> None:
         self._server = server
         self._highest = highest
         self._main = sys.modules["__main__"] = ModuleType("__main__")
@@ -80,20 +81,23 @@ class Interpreter:
         self._begin()
         if not self._control.poll(0):
             self._exercise()
-        process = _getpid()
         begun = False
         cells = 0
         while (frame := frames.receive(CONTROL)) is not None:
+            if frame["kind"] == "keep":
+                self._leave_behind(frame)
+                continue
+            process = _getpid()  # of a session that was restored it is another
             if frame["name"] is None:
                 cells += 1
                 frame["name"] = f"<cell {cells}>"
             if frame["fresh"]:
                 self._renew()
-            announce = not (begun and frame["fresh"])
+            announcement = b"" if begun and frame["fresh"] else self._announcement()
             begun = True
             try:
                 outcome = execute(
-                    frame, self._main, self._files, self._stdin, CONTROL, announce=announce
+                    frame, self._main, self._files, self._stdin, CONTROL, announcement
                 )
                 answer = frames.encode(outcome)
             except EOFError:
@@ -137,7 +141,7 @@ class Interpreter:
         linux.make(self._leaving)
         if _getppid() != server.pid:
             _exit(1)  # the server died before its end was to be ours
-        control, out, err = server.descriptors
+        control, out, err, *private = server.descriptors
         # The servers' own is one open file for all, with flags and locks that outlive a program.
         null = _open("/dev/null", 0)
         _dup2(null, 0)
@@ -145,7 +149,9 @@ class Interpreter:
         _dup2(err, 2)
         if control != CONTROL:
             _dup2(control, CONTROL, False)  # noqa: FBT003  (not inheritable)
-        _closerange(3, CONTROL)
+        for descriptor in private:
+            _dup2(descriptor, CONTROL - 1, False)  # noqa: FBT003
+        _closerange(3, CONTROL - len(private))
         _closerange(CONTROL + 1, max(self._highest, null, control, out, err) + 1)
         linux.make(self._settling)
 
@@ -163,6 +169,13 @@ class Interpreter:
         linecache.cache.pop(frame["name"], None)
         main.__dict__.clear()
 
+    def _announcement(self) -> bytes:
+        """The frame that tells that a program begins."""
+        return STARTED
+
+    def _leave_behind(self, frame: dict[str, Any]) -> None:
+        """Leave a checkpoint behind, if this is the interpreter of a session."""
+
     def _renew(self) -> None:
         """Make a fresh ``__main__`` and the streams ours again; all else stays as it was left."""
         sys.modules["__main__"] = self._main = ModuleType("__main__")
@@ -175,8 +188,7 @@ def execute(
     files: WorkingFiles,
     stdin: StandardInput,
     control: int,
-    *,
-    announce: bool,
+    announcement: bytes,
 ) -> dict[str, Any]:
     """Run a program and send what it made; returns the result frame.
 
@@ -186,7 +198,7 @@ def execute(
         files: those of its directory.
         stdin: its standard input.
         control: the socket to the host.
-        announce: whether to tell that it begins.
+        announcement: the frame that tells that it begins; empty if nobody has to be told.
 
     Raises:
         EOFError: the host is gone.
@@ -202,8 +214,8 @@ def execute(
         stdin.feed(frame["stdin"])
     except OSError as error:
         problem = problem or f"The standard input can't be provided: {error.strerror}."
-    if announce:
-        frames.write(control, _STARTED)
+    if announcement:
+        frames.write(control, announcement)
     if frame["seconds"] is not None:
         limits.limit_cpu(frame["seconds"])
     outlet.open(control, frame["max_files"])

@@ -22,7 +22,7 @@ from typing import Any
 
 from . import frames
 from .files import WorkingFiles
-from .interpreter import CONTROL, execute
+from .interpreter import CONTROL, STARTED, execute
 from .stdin import StandardInput
 
 # A success with output and value, and a failure with a traceback through a function.
@@ -79,7 +79,7 @@ def rehearse(directory: str) -> None:
                 received = frames.receive(read)
                 assert received is not None
                 main = ModuleType("__main__")
-                frames.send(write, execute(received, main, files, stdin, write, announce=True))
+                frames.send(write, execute(received, main, files, stdin, write, STARTED))
                 frames.receive(read)
                 frames.receive(read)
         _call_once(read, write)

@@ -20,6 +20,7 @@ from typing import Any
 
 from . import directories, linux, messages, tree
 from .sandbox import Sandbox
+from .session_server import SessionServer
 from .slot import SlotServer
 from .wakeup import Wakeup
 from .warmup import warm_up
@@ -141,7 +142,7 @@ class RootServer:
             *self._wakeup.reversal(),
         ]
 
-    def serve(self) -> SlotServer | None:
+    def serve(self) -> SlotServer | SessionServer | None:
         """Serve until the host is gone or SIGTERM comes; a forked child returns its server."""
         while not self._wakeup.stopping:
             signalled, received = self._wakeup.wait()
@@ -152,13 +153,16 @@ class RootServer:
                 if message is None:
                     break
                 request, descriptors = message
-                server = self._start_slot(request["slot"], descriptors[0])
+                session = request["session"] > 0
+                server = self._start_slot(request["slot"], descriptors[0], session=session)
                 if server is not None:
                     return server
         self._finish()
         return None
 
-    def _start_slot(self, slot: int, descriptor: int) -> SlotServer | None:
+    def _start_slot(
+        self, slot: int, descriptor: int, *, session: bool
+    ) -> SlotServer | SessionServer | None:
         """Fork a slot server, in place of an older one of that slot; the child returns it."""
         old = self._slots.pop(slot, None)
         if old is not None:
@@ -175,9 +179,9 @@ class RootServer:
                 os._exit(1)  # the root died before its end was to be told
             self._wakeup.close()
             self._control.close()
-            return SlotServer(
-                self, self._sandbox, socket.socket(fileno=descriptor), home, self._highest
-            )
+            kind = SessionServer if session else SlotServer
+            control = socket.socket(fileno=descriptor)
+            return kind(self, self._sandbox, control, home, self._highest)
         os.close(descriptor)
         self._sandbox.forget_slot()
         self._slots[slot] = pid

@@ -41,7 +41,7 @@ class Sandbox:
     Args:
         plan: what the policy says: ``read``, ``write`` (paths), ``network``, ``processes``,
             ``memory``, ``disk`` (bytes), ``open_files``, ``namespaces`` (whether to try),
-            ``slots``. None is no sandbox.
+            ``slots``, ``sessions`` (how many of them are for sessions). None is no sandbox.
         directory: the pool's own.
 
     Attributes:
@@ -50,6 +50,8 @@ class Sandbox:
         hidden: whether the host can't see what is in ``directory``.
         set_aside: directories of slots that are to be removed.
         encloses_slot: in a slot server: whether it can send signals to its descendants alone.
+        asks: in a server of sessions: the filter by which they ask it, if there is one.
+        unanswered: why there is none, and a program can't be let clone itself; else empty.
     """
 
     def __init__(self, plan: dict[str, Any] | None, directory: str) -> None:
@@ -58,14 +60,23 @@ class Sandbox:
         self.encloses_slot = False
         self.report: list[dict[str, Any]] = []
         self.set_aside: list[str] = []
+        self.asks: seccomp.Installation | None = None
+        self.unanswered = ""
+        self._question: seccomp.Installation | None = None
         self._plan = plan
         self._abi = 0
         self._users: list[int] | None = None
         self._filters: tuple[seccomp.Installation, seccomp.Installation] | None = None
+        self._session_filters: tuple[seccomp.Installation, seccomp.Installation] | None = None
         self._ruleset: landlock.Ruleset | None = None
         self._warm = 0
         self._count = 0
         self._namespaces = "switched off"
+
+    @property
+    def processes(self) -> bool:
+        """Whether programs may start processes."""
+        return self._plan is None or self._plan["processes"] > 0
 
     def enter_early(self) -> None:
         """In the root, before any module is preloaded and may start a thread."""
@@ -101,6 +112,8 @@ class Sandbox:
         self._users = users
         privileges.drop_capabilities(privileges.OVER_OTHER_USERS if users else frozenset())
         self._filters = self._assemble(plan)
+        if plan["sessions"]:
+            self._session_filters = self._assemble(plan, sessions=True)
         self._find_out()
 
     def _users_for(self, plan: dict[str, Any]) -> list[int] | None:
@@ -124,7 +137,7 @@ class Sandbox:
         return list(range(first, first + plan["slots"]))
 
     def _assemble(
-        self, plan: dict[str, Any]
+        self, plan: dict[str, Any], *, sessions: bool = False
     ) -> tuple[seccomp.Installation, seccomp.Installation] | None:
         if syscalls.audit_architecture() is None:
             return None
@@ -134,9 +147,13 @@ class Sandbox:
             processes=processes,
             truncate=self._abi == 0 or self._abi >= 3,
             bounded=self.hidden,
+            sessions=sessions,
         )
         program = allowed.program_filter(
-            network=network, processes=processes, scoped=self._abi >= landlock.ABI_SCOPES
+            network=network,
+            processes=processes,
+            scoped=self._abi >= landlock.ABI_SCOPES,
+            sessions=sessions,
         )
         return seccomp.Installation(server), seccomp.Installation(program)
 
@@ -161,7 +178,8 @@ class Sandbox:
 
             why = _tried(install)
         if why:
-            self._filters = None
+            self._filters = self._session_filters = None
+        self._try_questions()
         self._note("seccomp", why, "an allow-list")
         self._note("limits", _tried(lambda: limits.limit(plan, self._warm)), "memory, files, disk")
         what = "mounts, IPC" if plan["network"] else "network, mounts, IPC"
@@ -173,6 +191,17 @@ class Sandbox:
             else "needs root with CAP_SYS_PTRACE, and a Python that other users can read"
         )
         self._note("users", why, f"{users[0]} to {users[-1]}" if users else "")
+
+    def _try_questions(self) -> None:
+        """Find out whether processes of sessions can ask their servers about system calls."""
+        if self._session_filters is None:
+            return
+        question = seccomp.Installation(allowed.question_filter())
+        self.unanswered = _tried(lambda: question.listen() and None)
+        if self.unanswered:
+            self._session_filters = None
+        else:
+            self._question = question
 
     def _note(self, layer: str, why: str, detail: str) -> None:
         self.report.append({"layer": layer, "on": not why, "detail": why or detail})
@@ -214,10 +243,18 @@ class Sandbox:
             privileges.become(self._users[slot])
             privileges.drop_capabilities()
 
-    def enter_slot(self) -> None:
-        """In a new slot server: limits, and the outer filter; its children get the rest."""
+    def enter_slot(self, *, session: bool = False) -> None:
+        """In a new slot server: limits, and the outer filter; its children get the rest.
+
+        Args:
+            session: whether it is for sessions.
+        """
         if self._plan is None:
             return
+        if session and self._session_filters is not None:
+            self._filters = self._session_filters
+            self.asks = self._question
+            self.unanswered = ""
         limits.limit(self._plan, self._warm)
         if self._plan["processes"] and self._abi >= landlock.ABI_SCOPES:
             self.encloses_slot = _enclose_signals()

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from . import linux, syscalls
 
 ALLOW = 0x7FFF0000
+# The server decides: see ``notifications.py``.
+ASK = 0x7FC00000
 KILL_PROCESS = 0x80000000
 _ERRNO = 0x00050000
 
@@ -30,6 +32,7 @@ _pack_word = struct.Struct("=I").pack_into
 _getpid = os.getpid
 
 _SECCOMP_MODE_FILTER = 2
+_SECCOMP_SET_MODE_FILTER, _NEW_LISTENER = 1, 8
 
 
 class Condition(NamedTuple):
@@ -198,6 +201,7 @@ class Installation:
         self._words = (ctypes.c_char * len(self._code)).from_buffer(self._code)
         length = len(self._code) // _INSTRUCTION.size
         argument = _SockFprog(length, ctypes.addressof(self._words))
+        self._argument = argument
         self._call = linux.prepared_prctl(linux.PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, argument)
 
     def __call__(self) -> None:
@@ -211,3 +215,15 @@ class Installation:
         for place in self._own:
             _pack_word(code, place, pid)
         linux.make((self._call,))
+
+    def listen(self) -> int:
+        """Install it; returns the descriptor on which its questions are answered.
+
+        Raises:
+            OSError: the kernel refused: it is too old (5.0), or somebody listens already (EBUSY).
+        """
+        number = syscalls.number("seccomp")
+        assert number is not None
+        return linux.syscall(
+            number, _SECCOMP_SET_MODE_FILTER, _NEW_LISTENER, ctypes.byref(self._argument)
+        )

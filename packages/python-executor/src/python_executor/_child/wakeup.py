@@ -58,6 +58,23 @@ class Wakeup:
                 received = True
         return signalled, received
 
+    def watch(self, descriptor: int) -> None:
+        """Have ``wait_for_any`` wait for another descriptor."""
+        self._poll.register(descriptor, select.POLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Wait for a descriptor no more."""
+        self._poll.unregister(descriptor)
+
+    def wait_for_any(self, seconds: float | None) -> tuple[bool, list[int]]:
+        """Wait, for so long at most; returns whether a signal came, and what is ready."""
+        ready = [found for found, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
+        signalled = self._read in ready
+        if signalled:
+            os.read(self._read, 4096)
+            ready.remove(self._read)
+        return signalled, ready
+
     def forget(self) -> None:
         """Let the signals that came until now not end the next wait. SIGTERM counts anyway."""
         try:  # not suppress(), which is Python code

@@ -1,0 +1,270 @@
+"""Sessions whose processes die go back to what was before the cell."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from python_executor import PythonExecutorService, SandboxPolicy
+
+Until = Callable[[Callable[[], bool]], None]
+Alive = Callable[[int], bool]
+
+
+@pytest.fixture(params=["strict", "off"])
+def pool(request: pytest.FixtureRequest) -> Iterator[PythonExecutorService]:
+    sandbox: Literal["strict", "off"] = request.param
+    with PythonExecutorService(
+        pool_size=2, timeout=30.0, interrupt_grace=0.2, max_total_output=2**21, sandbox=sandbox
+    ) as pool:
+        yield pool
+
+
+@pytest.fixture
+def strict() -> Iterator[PythonExecutorService]:
+    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="strict") as pool:
+        yield pool
+
+
+WAYS = {
+    "exit": ("import os; os._exit(3)", "crashed"),
+    "kill": ("import os; os.kill(os.getpid(), 9)", "crashed"),
+    "abort": ("import os; os.abort()", "crashed"),
+    "segmentation fault": ("import ctypes; ctypes.string_at(0)", "crashed"),
+    "flood": ("print('x' * 2**23)", "output"),
+    "broken protocol": ("import os; os.write(255, b'x' * 100)", "crashed"),
+    "closed descriptors": ("import os; os.closerange(0, 256)", "crashed"),
+    "timeout": ("import signal; signal.signal(2, signal.SIG_IGN)\nwhile True: pass", "timeout"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_session_goes_back_to_what_was_before_the_cell(
+    pool: PythonExecutorService, way: str
+) -> None:
+    code, status = WAYS[way]
+    pool.execute("import os; x = 1; os.mkdir('d'); os.chdir('d')", session="a")
+    pool.execute("x = 1", session="b")
+    failed = pool.execute(f"x = 2\nos.chdir('/')\n{code}", session="a", timeout=1.0)
+    assert (failed["state"], failed["status"], failed["unprotected"]) == ("kept", status, None)
+    after = pool.execute("x, os.path.basename(os.getcwd())", session="a")
+    assert (after["state"], after["value"], after["stdout"]) == ("restored", "(1, 'd')", "")
+    assert pool.execute("x = 3; x", session="a")["state"] == "kept"
+    other = pool.execute("x", session="b")
+    assert (other["state"], other["value"]) == ("kept", "1")
+
+
+def test_it_can_do_so_again_and_again(pool: PythonExecutorService) -> None:
+    pool.execute("import os; n = 0", session="a")
+    for number in range(8):
+        kept = pool.execute("n += 1; n", session="a")
+        assert (kept["value"], kept["unprotected"]) == (str(number + 1), None)
+        for _ in range(2):
+            pool.execute("n = 99; os._exit(1)", session="a")
+            assert pool.execute("n", session="a")["state"] == "restored"
+
+
+def test_random_numbers_and_open_files_go_on_from_where_they_were(
+    pool: PythonExecutorService,
+) -> None:
+    expected = random.Random(5)
+    pool.execute(
+        "import os, random; random.seed(5)\n"
+        "f = open('f', 'w+'); f.write('abcdef'); f.flush()\n"
+        "f.seek(0); d = f.fileno(); os.read(d, 1)",
+        session="a",
+    )
+    for piece in (b"bc", b"de"):
+        pool.execute("random.random(); os.read(d, 99); os._exit(1)", session="a")
+        after = pool.execute("random.random(), os.read(d, 2)", session="a")
+        assert after["value"] == repr((expected.random(), piece))
+        assert after["state"] == "restored"
+
+
+def test_a_parked_session_that_is_killed_has_lost_nothing(
+    pool: PythonExecutorService, until: Until, alive: Alive
+) -> None:
+    pid, server = opened(pool)
+    until(lambda: len(children_of(server)) == 2)
+    before = children_of(server)
+    pool.execute("x = 2", session="a")
+    until(lambda: len(children_of(server)) == 2 and children_of(server) != before)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid))
+    after = pool.execute("x", session="a")
+    assert (after["state"], after["value"]) == ("restored", "2")
+
+
+def opened(pool: PythonExecutorService) -> tuple[int, int]:
+    """Open a session; returns its process and its server."""
+    value = pool.execute("import os; os.getpid(), os.getppid()", session="a")["value"]
+    assert value is not None
+    pid, server = map(int, value.strip("()").split(","))
+    return pid, server
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except OSError:
+        return []
+
+
+def test_there_is_one_checkpoint_at_a_time(pool: PythonExecutorService, until: Until) -> None:
+    _, server = opened(pool)
+    for _ in range(20):
+        pool.execute("x = 1", session="a")
+    until(lambda: len(children_of(server)) == 2)
+    pool.close_session("a")
+    until(lambda: children_of(server) == [])
+
+
+def test_a_restored_process_is_as_good_as_any(strict: PythonExecutorService) -> None:
+    """Pids that filters know are not its own any more."""
+    strict.execute("import os, signal, threading, resource, time", session="a")
+    strict.execute("os._exit(1)", session="a")
+    checks = {
+        "got = []; signal.signal(10, lambda *_: got.append(1)); os.kill(os.getpid(), 10); got": (
+            "[1]"
+        ),
+        "signal.raise_signal(10); got": "[1, 1]",
+        "resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE)[0] > 0": "True",
+        "t = threading.Thread(target=got.append, args=(2,)); t.start(); t.join(); got[-1]": "2",
+        "os.getpgrp() == os.getpid() == os.getsid(0)": "True",
+        "threading.get_native_id() == os.getpid()": "True",
+    }
+    for code, value in checks.items():
+        result = strict.execute(code, session="a")
+        assert result["value"] == value, (code, result)
+    timeout = strict.execute("time.sleep(1000)", session="a", timeout=0.1)
+    assert (timeout["status"], timeout["returncode"]) == ("timeout", -2)
+
+
+def test_what_a_copy_cannot_have_leaves_the_next_cell_without_one(
+    strict: PythonExecutorService,
+) -> None:
+    thread = "import os, threading; e = threading.Event(); threading.Thread(target=e.wait).start()"
+    strict.execute(thread, session="a")
+    without = strict.execute("x = 1", session="a")
+    assert without["unprotected"] == "another thread runs"
+    crashed = strict.execute("os._exit(1)", session="a")
+    assert crashed["unprotected"] == "another thread runs"
+    assert strict.execute("'x' in globals()", session="a")["state"] == "lost"
+    strict.execute(thread, session="b")
+    strict.execute("x = 1; e.set(); [t.join() for t in threading.enumerate()[1:]]", session="b")
+    assert strict.execute("os._exit(1)", session="b")["unprotected"] is None
+    assert strict.execute("x", session="b")["state"] == "restored"
+
+
+def test_child_processes_and_orphans_leave_the_next_cell_without_one(until: Until) -> None:
+    policy = SandboxPolicy.with_processes(processes=50)
+    with PythonExecutorService(pool_size=1, timeout=30.0, sandbox=policy) as pool:
+        child = "import os, signal, time\np = os.fork()\nif p == 0: time.sleep(1000)"
+        _, server = opened(pool)
+        pool.execute(child, session="a")
+        assert pool.execute("1", session="a")["unprotected"] == "it has child processes"
+        pool.execute("os.kill(p, 9); os.waitpid(p, 0)", session="a")
+        assert pool.execute("1", session="a")["unprotected"] is None
+        orphan = "if os.fork() == 0:\n    if os.fork() == 0: time.sleep(1000)\n    os._exit(0)"
+        orphan += "\nos.wait()"
+        pool.execute(orphan, session="a")
+        assert pool.execute("1", session="a")["unprotected"] == "it has child processes"
+        pool.close_session("a")
+        until(lambda: children_of(server) == [])
+
+
+def test_too_much_memory_leaves_the_next_cell_without_one_unless_it_is_insisted_on() -> None:
+    code = "import os; x = bytearray(os.urandom(1024)) * (80 * 1024)"
+    with PythonExecutorService(pool_size=1) as pool:
+        pool.execute(code, session="a")
+        unprotected = pool.execute("len(x)", session="a")["unprotected"]
+        assert unprotected is not None
+        assert unprotected.startswith("it has 8")
+        assert unprotected.endswith(" MiB of memory")
+        pool.execute("del x", session="a")
+        assert pool.execute("os._exit(1)", session="a")["unprotected"] is None
+        assert pool.execute("1", session="a")["state"] == "restored"
+    with PythonExecutorService(pool_size=1, checkpoint=True) as pool:
+        pool.execute(code, session="a")
+        assert pool.execute("x[7] += 1; os._exit(1)", session="a")["unprotected"] is None
+        assert pool.execute("len(x)", session="a")["state"] == "restored"
+
+
+def test_without_checkpoints_a_crash_loses_the_session() -> None:
+    with PythonExecutorService(pool_size=1, checkpoint=False) as pool:
+        pool.execute("x = 1", session="a")
+        assert pool.execute("import os; os._exit(1)", session="a")["unprotected"] is None
+        assert pool.execute("1", session="a")["state"] == "lost"
+        assert pool.info()["checkpoint"] is False
+
+
+def test_files_of_a_crashed_cell_are_not_said_to_be_of_the_next(
+    pool: PythonExecutorService,
+) -> None:
+    pool.execute("import os", session="a")
+    pool.execute("open('theirs', 'w').write('x'); os._exit(1)", session="a")
+    after = pool.execute("open('mine', 'w').write('x'); os.path.exists('theirs')", session="a")
+    assert (after["files"], after["value"]) == ({"mine": b"x"}, "True")
+
+
+@pytest.mark.parametrize("sandbox", ["strict", "off"])
+def test_a_storm_of_kills_never_shows_a_wrong_state(sandbox: Literal["strict", "off"]) -> None:
+    """Whatever is killed and when: what is kept or restored is what the cells before had made."""
+    over = threading.Event()
+    chance = random.Random(3)
+    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox=sandbox) as pool:
+        pids: set[int] = set()
+
+        def kill() -> None:
+            while not over.wait(chance.uniform(0.0, 0.02)):
+                if pids:
+                    victim = chance.choice(list(pids))
+                    for family in (victim, *siblings_of(chance, victim)):
+                        with_suppressed_kill(family)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            expected = 0
+            states: dict[str, int] = {}
+            for _ in range(200):
+                code = "import os; n = globals().get('n', 0) + 1; n, os.getpid()"
+                result = pool.execute(code, session="a")
+                state = result["state"]
+                states[state] = states.get(state, 0) + 1
+                if state in ("lost", "fresh"):
+                    expected = 0
+                if result["value"] is None:
+                    assert result["status"] == "crashed", result
+                    continue
+                found, pid = map(int, result["value"].strip("()").split(","))
+                assert found == expected + 1, states
+                expected = found
+                pids = {pid}
+        finally:
+            over.set()
+            killer.join()
+        assert states["restored"] > 3, states
+
+
+def siblings_of(chance: random.Random, pid: int) -> list[int]:
+    """Sometimes the process's siblings: its checkpoints."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return []
+    return children_of(int(stat.rpartition(")")[2].split()[1])) if chance.random() < 0.2 else []
+
+
+def with_suppressed_kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
