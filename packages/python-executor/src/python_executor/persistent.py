@@ -102,7 +102,8 @@ class PersistentPythonProcess:
         """Execute one cell and wait for its result.
 
         Args:
-            code: Python source. Tracebacks call it ``<cell 1>``, ``<cell 2>``, ...
+            code: Python source, which may ``await`` at its top level. Tracebacks call it
+                ``<cell 1>``, ``<cell 2>``, ...
             timeout: seconds; None takes the process's own.
             stdin: text of the standard input, for this cell.
             files: what is put into the interpreter's own directory before the cell, by name. They

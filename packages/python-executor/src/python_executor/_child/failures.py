@@ -19,6 +19,8 @@ __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 _HERE = os.path.dirname(__file__)
 # Longest text of an error's message or traceback (characters); the whole traceback is on stderr.
 LIMIT = 65536
+# What tracebacks call a cell begins so: ``<cell 3>``.
+CELL = "<cell "
 CUT = "\n... [{} characters cut] ...\n"
 # The most frames in a row that a result has: a recursion through several functions is long.
 FRAMES = 40
@@ -92,10 +94,19 @@ def complain() -> None:
 
 
 def _without_ours(trace: TracebackType | None) -> TracebackType | None:
-    """Leave out the frames of this package, which come first."""
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+    """Leave out the frames of this package: they come first, and where it takes a part."""
+    while trace is not None and _is_ours(trace):
         trace = trace.tb_next
+    part = trace
+    while part is not None:
+        while part.tb_next is not None and _is_ours(part.tb_next):
+            part.tb_next = part.tb_next.tb_next
+        part = part.tb_next
     return trace
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return trace.tb_frame.f_code.co_filename.startswith(_HERE)
 
 
 def _own_frames(error: BaseException, trace: TracebackType | None, name: str) -> str:
@@ -105,13 +116,18 @@ def _own_frames(error: BaseException, trace: TracebackType | None, name: str) ->
         waiting = [whole]
         while waiting:
             part = waiting.pop()
-            part.stack[:] = [frame for frame in part.stack if frame.filename == name]
+            part.stack[:] = [frame for frame in part.stack if _is_own(frame.filename, name)]
             others = (part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ()))
             waiting += [other for other in others if other is not None]
         return "".join(_cut_frames(list(whole.format())))
     except BaseException:  # noqa: BLE001  (the program patched what formats it)
         complain()
         return ""
+
+
+def _is_own(file: str, name: str) -> bool:
+    """Whether a file is the program, or an earlier cell, which belongs to the program as well."""
+    return file == name or (file.startswith(CELL) and name.startswith(CELL))
 
 
 def _cut_frames(items: list[str]) -> list[str]:

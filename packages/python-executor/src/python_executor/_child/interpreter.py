@@ -42,6 +42,8 @@ x = [str(i) for i in range(3)]
 """,
     "name": "<sample>",
     "limit": 99,
+    "cell": False,
+    "fresh": True,
 }
 # Where the control socket goes: above what programs usually get, below the smallest usual limit
 # (256).

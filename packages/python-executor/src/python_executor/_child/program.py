@@ -1,4 +1,4 @@
-"""Running one program as a script's ``__main__``, and telling how it went."""
+"""Running a program as a script's ``__main__``, or a cell in one, and telling how it went."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import builtins
 import linecache
 import re
 import sys
+from functools import partial
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import failures, linux
+from . import failures, linux, magics, sources
+from .awaiting import cell_loop
 from .figures import show_left_open
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 # With one of these in a program, lines depend on others in more ways, or warn when compiled twice.
 _search = re.compile(r"__future__|[\\\r\f]").search
+_TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_CO_COROUTINE = 0x80  # of inspect
 _run_exit_functions = atexit._run_exitfuncs  # noqa: SLF001
 
 
@@ -30,7 +34,7 @@ class Program:
     Args:
         main: the module whose names it defines.
         frame: ``code``, ``name`` (what tracebacks call the file), ``limit`` (characters of the
-            value).
+            value), ``cell`` and ``fresh``: it is a cell if its interpreter goes on with its names.
     """
 
     def __init__(self, main: ModuleType, frame: dict[str, Any]) -> None:
@@ -38,6 +42,7 @@ class Program:
         self._code: str = frame["code"].removeprefix("\ufeff")  # as of a file
         self._name: str = frame["name"]
         self._limit: int = frame["limit"]
+        self._is_cell: bool = frame["cell"] and not frame["fresh"]
 
     def run(self) -> dict[str, Any]:
         """Run it to its last line. Returns the result frame; nothing is flushed or joined yet."""
@@ -54,17 +59,22 @@ class Program:
     def evaluate(self) -> tuple[str | None, bool]:
         """Run it; returns its value, and whether that was cut. Raises what the program raises."""
         self._announce()
-        apart = _compile_apart(self._code, self._name)
+        apart = None if self._may_await() else _compile_apart(self._code, self._name)
         statements, expression = self._compile() if apart is None else apart
         # Makes the objects of the frames that an exception passes. CPython 3.11 loses a MemoryError
         # if it must make them then (take_ownership() in Python/frame.c clears what it raises).
         for depth in (0, 1):
             sys._getframe(depth)  # noqa: SLF001
-        if statements is not None:
-            exec(statements, self._main.__dict__)  # noqa: S102
-        if expression is None:
-            return None, False
-        value: object = eval(expression, self._main.__dict__)  # noqa: S307
+        value: object = None
+        names = self._main.__dict__
+        if _is_coroutine(statements) or _is_coroutine(expression):
+            # Both in the loop: what goes before or after an ``await`` may need that it runs.
+            value = cell_loop.run(partial(_run_in_loop, statements, expression, names))
+        else:
+            if statements is not None:
+                exec(statements, names)  # noqa: S102
+            if expression is not None:
+                value = eval(expression, names)  # noqa: S307
         return (None, False) if value is None else failures.shorten(repr(value), self._limit)
 
     def _announce(self) -> None:
@@ -77,19 +87,36 @@ class Program:
         lines = list(map("{}\n".format, self._code.removesuffix("\n").split("\n")))
         # An entry without a modification time is never dropped by linecache.checkcache.
         linecache.cache[self._name] = (len(self._code), None, lines, self._name)
+        if self._is_cell:
+            sources.adapt()
+
+    def _may_await(self) -> bool:
+        """Whether to compile it as a cell that awaits: what is compiled twice may warn twice."""
+        return self._is_cell and ("await" in self._code or "async" in self._code)
 
     def _compile(self) -> tuple[CodeType | None, CodeType | None]:
-        tree = compile(self._code, self._name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-        assert isinstance(tree, ast.Module)
+        tree = self._parse()
+        flags = _TOP_LEVEL_AWAIT if self._is_cell else 0
         last = tree.body[-1] if tree.body else None
         if not isinstance(last, ast.Expr):
-            return compile(tree, self._name, "exec", dont_inherit=True), None
+            return compile(tree, self._name, "exec", flags, dont_inherit=True), None
         del tree.body[-1]
-        statements = compile(tree, self._name, "exec", dont_inherit=True)
+        statements = compile(tree, self._name, "exec", flags, dont_inherit=True)
+        flags |= _future_flags(tree)
         expression = compile(
-            ast.Expression(last.value), self._name, "eval", _future_flags(tree), dont_inherit=True
+            ast.Expression(last.value), self._name, "eval", flags, dont_inherit=True
         )
         return statements, expression
+
+    def _parse(self) -> ast.Module:
+        try:
+            tree = compile(self._code, self._name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        except SyntaxError as error:
+            if not magics.is_at(self._code, error.lineno or 0):
+                raise
+            raise SyntaxError(magics.ADVICE, *error.args[1:]) from None
+        assert isinstance(tree, ast.Module)
+        return tree
 
 
 def _compile_apart(code: str, name: str) -> tuple[CodeType | None, CodeType] | None:
@@ -112,6 +139,23 @@ def _compile_apart(code: str, name: str) -> tuple[CodeType | None, CodeType] | N
         return compile(code[:begin], name, "exec", dont_inherit=True) if begin else None, expression
     except SyntaxError:
         return None
+
+
+def _is_coroutine(code: CodeType | None) -> bool:
+    return code is not None and code.co_flags & _CO_COROUTINE != 0
+
+
+async def _run_in_loop(
+    statements: CodeType | None, expression: CodeType | None, names: dict[str, Any]
+) -> object:
+    """Run a cell of which a part awaits; returns its value."""
+    value: object = None
+    for code in (statements, expression):
+        if code is not None:
+            value = eval(code, names)  # noqa: S307  (runs it, or makes a coroutine of it)
+            if _is_coroutine(code):
+                value = await value  # type: ignore[misc]
+    return value
 
 
 def _outcome() -> dict[str, Any]:

@@ -63,7 +63,8 @@ def rehearse(directory: str) -> None:
     try:
         for _ in range(_TIMES):
             for code in (_SUCCESS, _FAILURE):
-                # A cell: at the end of another program exit functions run, which are not ours.
+                # As programs that share a process: at another's end exit functions run, which are
+                # not ours.
                 frame: dict[str, Any] = {
                     "code": code,
                     "name": "<program>",
