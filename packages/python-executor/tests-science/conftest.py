@@ -25,8 +25,10 @@ def running(pool: PythonExecutorService) -> Run:
     failure too: a library that can't do something often warns only.
     """
 
-    def run(code: str, files: Mapping[str, bytes] | None = None) -> ExecutionResult:
-        result = pool.execute(code, files=files)
+    def run(
+        code: str, files: Mapping[str, bytes] | None = None, seed: int | None = None
+    ) -> ExecutionResult:
+        result = pool.execute(code, files=files, seed=seed)
         assert result["success"], f"{result['status']}: {result['error']}\n{result['stderr']}"
         assert result["stderr"] == ""
         return result

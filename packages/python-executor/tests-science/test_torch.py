@@ -75,3 +75,9 @@ def test_torch_works(run_torch: Run, code: str) -> None:
 def test_two_programs_draw_different_numbers(run_torch: Run) -> None:
     draws = {run_torch("import torch; torch.rand(1).item()")["value"] for _ in range(4)}
     assert len(draws) == 4
+
+
+def test_programs_with_a_seed_draw_what_torch_draws_with_it(run_torch: Run) -> None:
+    code = "import torch; torch.rand(3).tolist(), torch.randn(1).item()"
+    by_itself = run_torch(code.replace("torch;", "torch; torch.manual_seed(3);"))["value"]
+    assert {run_torch(code, seed=3)["value"] for _ in range(2)} == {by_itself}

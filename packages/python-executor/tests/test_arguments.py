@@ -40,6 +40,10 @@ BAD_SERVICE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"preload": [1]}, TypeError, "preload"),
     ({"preload": ["no module"]}, ValueError, "preload"),
     ({"startup_timeout": 0}, ValueError, "startup_timeout"),
+    ({"hash_seed": -1}, ValueError, "hash_seed must be between 0 and 4294967295, not -1"),
+    ({"hash_seed": 2**32}, ValueError, "hash_seed"),
+    ({"hash_seed": False}, TypeError, "hash_seed must be an integer, not False"),
+    ({"hash_seed": "random"}, TypeError, "hash_seed"),
 ]
 
 
@@ -60,6 +64,11 @@ BAD_EXECUTION: list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]
     (("1",), {"timeout": float("nan")}, ValueError, "timeout"),
     (("1",), {"timeout": "soon"}, TypeError, "timeout"),
     (("1",), {"stdin": b"x"}, TypeError, "stdin"),
+    (("1",), {"seed": -1}, ValueError, "seed must be between 0 and 4294967295, not -1"),
+    (("1",), {"seed": 2**32}, ValueError, "seed"),
+    (("1",), {"seed": True}, TypeError, "seed must be an integer, not True"),
+    (("1",), {"seed": 1.0}, TypeError, "seed"),
+    (("1",), {"seed": "1"}, TypeError, "seed"),
     (("1",), {"stdin": "\ud800"}, ValueError, "UTF-8"),
     (("1",), {"files": [("a", b"")]}, TypeError, "files must be a mapping of names to bytes"),
     (("1",), {"files": "a"}, TypeError, "files"),

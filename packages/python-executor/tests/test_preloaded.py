@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from python_executor import PythonExecutorService
+from python_executor import Execution, PythonExecutorService
 from python_executor.sandbox import SandboxMode
 
 PythonWith = Callable[[str], str]
@@ -62,10 +62,14 @@ def test_a_hook_that_takes_the_wakeup_back_is_no_failure(python_with: PythonWith
 def test_another_bit_generator_is_seeded_anew(python_with: PythonWith) -> None:
     python = python_with("import numpy.random as r\nr.set_bit_generator(r.PCG64(1))")
     with PythonExecutorService(pool_size=2, preload=["ours"], python=python) as executor:
-        code = "import numpy\nnumpy.random.get_state(False)['bit_generator'], numpy.random.rand()"
-        values = [result["value"] for result in executor.execute_batch([code] * 4)]
-    assert all(value is not None and value.startswith("('PCG64', ") for value in values)
-    assert len(set(values)) == 4
+        # Of normal numbers two are drawn at a time, and one is kept.
+        for draw in ("rand()", "normal()"):
+            code = f"import numpy.random as r\nr.get_state(False)['bit_generator'], r.{draw}"
+            programs = [Execution(code, seed=seed) for seed in (None, None, None, None, 1, 1)]
+            values = [str(result["value"]) for result in executor.execute_batch(programs)]
+            assert all(value.startswith("('PCG64', ") for value in values)
+            assert len(set(values)) == 5
+            assert values[-1] == values[-2]
 
 
 @pytest.mark.parametrize("sandbox", ["auto", "off"])

@@ -20,6 +20,8 @@ TEXT_LIMIT = 32 * 1024 * 1024
 # The most files that a program is given, and their bytes: each execution carries them anew.
 FILE_COUNT_LIMIT = 10_000
 FILE_BYTES_LIMIT = 64 * 1024 * 1024
+# The greatest that numpy takes, and PYTHONHASHSEED.
+SEED_LIMIT = 2**32 - 1
 # One process each; a larger number is a mistake for memory or a port.
 POOL_LIMIT = 4096
 
@@ -120,6 +122,16 @@ def check_count(parameter: str, count: object, *, least: int, most: int | None =
         bounds = f"at least {least}" if most is None else f"between {least} and {most}"
         raise InvalidArgumentError(parameter, count, bounds)
     return count
+
+
+def check_seed(parameter: str, seed: object) -> int | None:
+    """Return a seed, or None for random numbers.
+
+    Raises:
+        InvalidArgumentTypeError: it is neither an integer (a bool is none) nor None.
+        InvalidArgumentError: it is negative, or greater than ``SEED_LIMIT``.
+    """
+    return None if seed is None else check_count(parameter, seed, least=0, most=SEED_LIMIT)
 
 
 def check_name(parameter: str, name: object) -> str:

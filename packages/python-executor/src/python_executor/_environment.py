@@ -25,18 +25,21 @@ WITHOUT_PROCESSES = {
 """What is set beside where programs may start no processes."""
 
 
-def child_environment(*, processes: bool) -> dict[str, str]:
+def child_environment(*, processes: bool, hash_seed: int | None = None) -> dict[str, str]:
     """Return the environment to start the fork server with.
 
     Args:
         processes: whether programs may start processes.
+        hash_seed: what Python is to hash strings with; None leaves it random. Programs see the
+            variable, so that a Python which they start hashes alike.
     """
     allowed = {
         name: value
         for name, value in os.environ.items()
         if name in ALLOWED or name.startswith("LC_")
     }
-    return allowed | FIXED | ({} if processes else WITHOUT_PROCESSES)
+    seeded = {} if hash_seed is None else {"PYTHONHASHSEED": str(hash_seed)}
+    return allowed | FIXED | ({} if processes else WITHOUT_PROCESSES) | seeded
 
 
 def matplotlib_cache() -> str:

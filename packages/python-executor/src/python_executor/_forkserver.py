@@ -42,6 +42,7 @@ class ForkServer:
         patience: seconds that the start may take, imports included.
         merge: whether stdout and stderr of programs are one.
         plan: the sandbox (``SandboxPolicy.plan``); None is none.
+        hash_seed: what it hashes strings with; None leaves it random.
 
     Raises:
         ForkServerError: it could not be started, or a module could not be imported.
@@ -63,11 +64,12 @@ class ForkServer:
         plan: dict[str, Any] | None,
         *,
         merge: bool = False,
+        hash_seed: int | None = None,
     ) -> None:
         self._name = python
         self.directory = _make_directory(plan)
         try:
-            self._start(python, preload, plan, merge=merge)
+            self._start(python, preload, plan, merge=merge, hash_seed=hash_seed)
         except BaseException as error:
             shutil.rmtree(self.directory, ignore_errors=True)
             if not isinstance(error, OSError):
@@ -87,8 +89,16 @@ class ForkServer:
         self.resident = memory_of(self._process.pid)
 
     def _start(
-        self, python: str, preload: Sequence[str], plan: dict[str, Any] | None, *, merge: bool
+        self,
+        python: str,
+        preload: Sequence[str],
+        plan: dict[str, Any] | None,
+        *,
+        merge: bool,
+        hash_seed: int | None,
     ) -> None:
+        # -I has Python ignore PYTHONHASHSEED. The environment holds no other variable of Python's.
+        isolation = "-I" if hash_seed is None else "-s"
         with contextlib.ExitStack() as undo:
             self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             undo.enter_context(self._sock)
@@ -104,11 +114,13 @@ class ForkServer:
                 }
                 self._sock.send(_configuration(config))
                 self._process = subprocess.Popen(  # noqa: S603
-                    [python, "-I", "-X", "utf8", str(_BOOT), str(theirs.fileno())],
+                    [python, isolation, "-X", "utf8", str(_BOOT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
-                    env=child_environment(processes=plan is None or plan["processes"] > 0),
+                    env=child_environment(
+                        processes=plan is None or plan["processes"] > 0, hash_seed=hash_seed
+                    ),
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,  # Ctrl-C is the host's to handle
                 )

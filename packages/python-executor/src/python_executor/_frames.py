@@ -106,6 +106,7 @@ def run_frame(
     files: Mapping[str, bytes] | None = None,
     max_files: int = MAX_FILES,
     seconds: float | None = None,
+    seed: int | None = None,
 ) -> bytes:
     """Encode the frame that has an interpreter run a program, with its files behind it.
 
@@ -121,6 +122,7 @@ def run_frame(
             the other, so that the interpreter can write them without holding them.
         max_files: bytes of files that may come back.
         seconds: how long the program may run, as far as processor time can tell; None is no limit.
+        seed: of the global random generators; None is none.
     """
     frame = {
         "kind": "run",
@@ -133,6 +135,7 @@ def run_frame(
         "limit": limit,
         "max_files": max_files,
         "seconds": seconds,
+        "seed": seed,
     }
     try:
         body = _encode_fast(frame)

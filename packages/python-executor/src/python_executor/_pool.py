@@ -44,12 +44,14 @@ class Pool:
         in_turn: whether slots are used in turn (see ``SlotQueue``).
         max_sessions: how many sessions may have a process.
         eager: whether slots get their servers now, or when a program first needs them.
+        hash_seed: what programs hash strings with; None leaves it random.
 
     Raises:
         ForkServerError: the fork server could not be started.
         SandboxUnavailableError: a layer of the sandbox that is insisted on can't be had.
 
     Attributes:
+        hash_seed: as given.
         restarts: how often a slot server had to be replaced.
         root_restarts: how often the root had to be.
         owner: pid of the process that made it.
@@ -70,6 +72,7 @@ class Pool:
         in_turn: bool = False,
         max_sessions: int = 0,
         eager: bool = True,
+        hash_seed: int | None = None,
     ) -> None:
         self.size = size
         self.restarts = 0
@@ -78,6 +81,7 @@ class Pool:
         self._preload = preload
         self._startup_timeout = startup_timeout
         self._merge = merge_stderr
+        self.hash_seed = hash_seed
         self.owner = os.getpid()
         self._server_lock = threading.Lock()
         self._closed = threading.Event()
@@ -182,7 +186,12 @@ class Pool:
 
     def _start_server(self) -> ForkServer:
         server = ForkServer(
-            self._python, self._preload, self._startup_timeout, self._plan, merge=self._merge
+            self._python,
+            self._preload,
+            self._startup_timeout,
+            self._plan,
+            merge=self._merge,
+            hash_seed=self.hash_seed,
         )
         try:
             check_layers(self.mode, server.layers)

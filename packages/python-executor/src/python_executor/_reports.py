@@ -50,6 +50,8 @@ class PoolInfo(TypedDict):
     sandbox: SandboxInfo
     assignment: str
     merge_stderr: bool
+    hash_seed: int | None
+    """What programs hash strings with; None if it is random."""
     max_pending: int | None
     max_sessions: int
     checkpoint: Literal["auto"] | bool

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from python_executor._arguments import check_count, check_modules, check_seconds
+from python_executor._arguments import check_count, check_modules, check_seconds, check_seed
 from python_executor._drive import Job, drive
 from python_executor._forkserver import find_python
 from python_executor._frames import MAX_FILES, VALUE_LIMIT, run_frame
@@ -43,6 +43,8 @@ class PersistentPythonProcess:
         sandbox: ``"auto"`` takes every layer of protection that this machine gives, ``"strict"``
             insists on those that matter, ``"off"`` is for trusted code; or a ``SandboxPolicy``.
         startup_timeout: seconds that the start may take.
+        hash_seed: what cells hash strings with, and with it the order of sets (see
+            ``PythonExecutorService``); None leaves it random.
 
     Raises:
         InvalidArgumentError: a value is impossible (a ``ValueError``).
@@ -71,6 +73,7 @@ class PersistentPythonProcess:
         interrupt_grace: float = 1.0,
         sandbox: SandboxMode | SandboxPolicy = "auto",
         startup_timeout: float = 60.0,
+        hash_seed: int | None = None,
     ) -> None:
         self._timeout = check_seconds("timeout", timeout)
         check_count("max_output", max_output, least=1)
@@ -89,6 +92,7 @@ class PersistentPythonProcess:
             sandbox=sandbox,
             max_sessions=1,
             eager=False,  # only the session has a process
+            hash_seed=check_seed("hash_seed", hash_seed),
         )
 
     def execute(
@@ -98,6 +102,7 @@ class PersistentPythonProcess:
         timeout: float | None = None,
         stdin: str | None = None,
         files: Mapping[str, bytes] | None = None,
+        seed: int | None = None,
     ) -> ExecutionResult:
         """Execute one cell and wait for its result.
 
@@ -108,12 +113,15 @@ class PersistentPythonProcess:
             stdin: text of the standard input, for this cell.
             files: what is put into the interpreter's own directory before the cell, by name. They
                 replace files of the same names.
+            seed: what the global random generators begin the cell with (see ``Execution``); the
+                cells after it go on from there. None leaves them as they are.
 
         Returns:
             The result; ``state`` tells what the cell started from.
 
         Raises:
-            InvalidArgumentError: ``code`` holds a NUL, ``timeout`` is not positive and finite.
+            InvalidArgumentError: ``code`` holds a NUL, ``timeout`` is not positive and finite,
+                ``seed`` is out of bounds.
             InvalidArgumentTypeError: an argument has the wrong type.
             FileNameError: a name of ``files`` is absolute, leads elsewhere, or can't be that of a
                 file (an InvalidArgumentError).
@@ -122,7 +130,7 @@ class PersistentPythonProcess:
             ForkServerError: the fork server died and could not be brought back.
         """
         self._pool.check()
-        execution = Execution(code, timeout, stdin, files)
+        execution = Execution(code, timeout, stdin, files, seed=seed)
         seconds = self._timeout if timeout is None else timeout
         frame = run_frame(
             execution.code,
@@ -132,6 +140,7 @@ class PersistentPythonProcess:
             limit=self._value_limit,
             files=execution.files,
             max_files=self._max_files,
+            seed=execution.seed,
         )
         run = drive(self._pool, Job(frame, seconds, keep=True, session=_SESSION, grace=self._grace))
         self._cells += 1

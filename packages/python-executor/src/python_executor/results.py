@@ -11,6 +11,7 @@ from python_executor._arguments import (
     check_files,
     check_name,
     check_seconds,
+    check_seed,
     check_stdin,
 )
 
@@ -115,11 +116,18 @@ class Execution:
             subdirectories, to bytes. A copy is taken.
         execution_id: a name to cancel it by; no two living executions of a pool may share one.
         session: the session whose next cell it is; None is a pristine interpreter.
+        seed: sets the global generators of ``random``, numpy and torch (on the CPU), whether the
+            program finds them imported or imports them; from 0 to 2**32 - 1. Equal seeds give
+            equal numbers, whichever interpreter runs it. None draws others each time, and in a
+            session goes on from the cell before. Of a seed know neither
+            ``numpy.random.default_rng()`` without one, which asks the system, nor ``os.urandom``,
+            ``secrets``, ``uuid.uuid4`` and other processes. The order of sets follows ``hash_seed``
+            of the pool.
 
     Raises:
         InvalidArgumentTypeError: a value has the wrong type.
         InvalidArgumentError: code holds a NUL, timeout is not positive and finite, stdin is not
-            UTF-8, execution_id or session is empty.
+            UTF-8, execution_id or session is empty, seed is out of bounds.
         FileNameError: a name of files is absolute, leads elsewhere, or can't be that of a file.
         FilesTooLargeError: files are too many or too large.
 
@@ -134,6 +142,7 @@ class Execution:
     files: Mapping[str, bytes] | None = field(default=None, hash=False)
     execution_id: str | None = None
     session: str | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         check_code(self.code)
@@ -145,3 +154,4 @@ class Execution:
             check_name("execution_id", self.execution_id)
         if self.session is not None:
             check_name("session", self.session)
+        check_seed("seed", self.seed)

@@ -17,6 +17,7 @@ from python_executor._arguments import (
     check_modules,
     check_name,
     check_seconds,
+    check_seed,
 )
 from python_executor._drive import Echo, Job, drive, drive_all, in_turn
 from python_executor._forkserver import find_python
@@ -91,6 +92,8 @@ class PythonExecutorService:
             insists on those that matter, ``"off"`` is for trusted code; or a ``SandboxPolicy``.
         startup_timeout: seconds that the fork server may take to start, imports of ``preload``
             included.
+        hash_seed: what programs hash strings with (PYTHONHASHSEED), and with it the order of sets:
+            from 0 to 2**32 - 1, equal over pools with the same; None leaves it random.
 
     Raises:
         InvalidArgumentError: a value is impossible (a ``ValueError``).
@@ -125,6 +128,7 @@ class PythonExecutorService:
         max_files: int = MAX_FILES,
         sandbox: SandboxMode | SandboxPolicy = "auto",
         startup_timeout: float = 60.0,
+        hash_seed: int | None = None,
     ) -> None:
         check_count("pool_size", pool_size, least=1, most=POOL_LIMIT)
         self._timeout = check_seconds("timeout", timeout)
@@ -158,6 +162,7 @@ class PythonExecutorService:
             merge_stderr=merge_stderr,
             in_turn=assignment == "round-robin",
             max_sessions=max_sessions,
+            hash_seed=check_seed("hash_seed", hash_seed),
         )
         self._recorder = Recorder()
 
@@ -170,6 +175,7 @@ class PythonExecutorService:
         files: Mapping[str, bytes] | None = None,
         execution_id: str | None = None,
         session: str | None = None,
+        seed: int | None = None,
     ) -> ExecutionResult:
         """Execute one program and wait for its result.
 
@@ -184,12 +190,15 @@ class PythonExecutorService:
             session: has the program run as the next cell of the session of that name, which keeps
                 its names, modules, files and working directory from cell to cell. A session is
                 opened by its first cell. Its cells run one after the other, in the order of calls.
+            seed: of the global random generators (see ``Execution``); None draws other numbers each
+                time, and in a session goes on from the cell before.
 
         Returns:
             The result. A program that fails, crashes or runs too long is a result as well.
 
         Raises:
-            InvalidArgumentError: ``code`` holds a NUL, ``timeout`` is not positive and finite.
+            InvalidArgumentError: ``code`` holds a NUL, ``timeout`` is not positive and finite,
+                ``seed`` is out of bounds.
             InvalidArgumentTypeError: an argument has the wrong type.
             FileNameError: a name of ``files`` is absolute, leads elsewhere, or can't be that of a
                 file (an InvalidArgumentError).
@@ -199,7 +208,7 @@ class PythonExecutorService:
             ExecutionExistsError: an execution of the same ``execution_id`` waits or runs.
             ForkServerError: the fork server died and could not be brought back.
         """
-        execution = Execution(code, timeout, stdin, files, execution_id, session)
+        execution = Execution(code, timeout, stdin, files, execution_id, session, seed)
         return self._execute(execution, None)
 
     def _execute(self, execution: Execution, echo: Echo | None) -> ExecutionResult:
@@ -259,6 +268,7 @@ class PythonExecutorService:
             files=execution.files,
             max_files=self._max_files,
             seconds=None if keep else timeout,  # a used process has used some
+            seed=execution.seed,
         )
         return Job(
             frame,
@@ -365,6 +375,7 @@ class PythonExecutorService:
             "isolation": self._isolation,
             "assignment": self._assignment,
             "merge_stderr": self._merge_stderr,
+            "hash_seed": self._pool.hash_seed,
             "max_pending": self._max_pending,
             "max_sessions": self._pool.sessions.most,
             "checkpoint": self._checkpoint,

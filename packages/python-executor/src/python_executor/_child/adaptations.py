@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from . import figures, fonts, libraries, parallel
+from . import figures, fonts, libraries, parallel, randomness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,9 @@ _BEFORE: dict[str, Callable[[ModuleType], None]] = {"matplotlib.font_manager": _
 _AFTER: dict[str, Callable[[ModuleType], None]] = {
     "ctypes.util": libraries.adapt,
     "matplotlib.backend_bases": figures.adapt,
+    "numpy.random": randomness.adapt_numpy,
     "threadpoolctl": parallel.adapt_thread_pools,
+    "torch": randomness.adapt_torch,
 }
 _AFTER_WITHOUT_PROCESSES: dict[str, Callable[[ModuleType], None]] = {
     "_multiprocessing": parallel.adapt_semaphores,

@@ -1,5 +1,7 @@
 """Start the root server: ``python -I -X utf8 boot.py SOCKET``, with its descriptor's number.
 
+With a hash seed it is ``-s`` instead of ``-I``, which would have Python ignore it.
+
 The configuration comes over the socket: programs see the command line (``sys.orig_argv``).
 """
 
@@ -19,6 +21,8 @@ def main() -> None:
     Each serves until it is done, or until it finds itself a forked child of its, and returns what
     that is to be: so nobody stands on the stack of another, and a program begins on an empty one.
     """
+    if not sys.flags.isolated:
+        del sys.path[0]  # this folder, which -P keeps out only since Python 3.11
     folder = Path(__file__).parent
     spec = importlib.util.spec_from_file_location(
         PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]

@@ -179,9 +179,10 @@ class Interpreter:
         """Leave a checkpoint behind, if this is the interpreter of a session."""
 
     def _renew(self) -> None:
-        """Make a fresh ``__main__`` and the streams ours again; all else stays as it was left."""
+        """Make a fresh ``__main__``, the streams ours and seeds forgotten; all else stays."""
         sys.modules["__main__"] = self._main = ModuleType("__main__")
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        randomness.forget_seed()
 
 
 def execute(
@@ -220,6 +221,8 @@ def execute(
         frames.write(control, announcement)
     if frame["seconds"] is not None:
         limits.limit_cpu(frame["seconds"])
+    if frame["seed"] is not None:
+        randomness.set_seed(frame["seed"])
     outlet.open(control, frame["max_files"])
     outcome = kind(main, frame).run() if problem is None else refuse(problem)
     finish(to_go_on=frame["cell"] and _getpid() == process)

@@ -75,6 +75,7 @@ def rehearse(directory: str) -> None:
                     "limit": 99,
                     "max_files": 0,
                     "seconds": None,
+                    "seed": None,
                 }
                 frames.send(write, frame)
                 received = frames.receive(read)

@@ -38,6 +38,7 @@ _EXAMPLES = (
     ("python-executor run --preload numpy,pandas program.py", "imported before it starts"),
     ("python-executor run --read ~/datasets --network program.py", "let it do more"),
     ("python-executor run --sandbox strict program.py", "refuse if a layer is missing"),
+    ("python-executor run --seed 1 --hash-seed 1 program.py", "the same each time"),
     ("python-executor run --json program.py", "status, value, error, files, ..."),
 )
 
@@ -78,6 +79,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         type=size,
         default=_EXTENSIVE,
         help="how much it may write to stdout and stderr together (64M)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        help="seed random, and numpy's and torch's global generators (else different each time)",
+    )
+    parser.add_argument(
+        "--hash-seed",
+        metavar="N",
+        type=int,
+        help="fix how strings are hashed, and so the order of sets (PYTHONHASHSEED)",
     )
     add_interpreter(parser)
     _add_sandbox(parser.add_argument_group("sandbox", "what the program may do"))
@@ -125,6 +138,7 @@ def main(options: argparse.Namespace) -> int:
         timeout=options.timeout,
         stdin=None if options.stdin is None else _decoded(options.stdin, _from_utf8),
         files=dict(_named(text) for text in options.file),
+        seed=options.seed,
     )
     folder = None if options.out is None else products.prepare(options.out)
     result = _execute(execution, options)
@@ -150,6 +164,7 @@ def _execute(execution: Execution, options: argparse.Namespace) -> ExecutionResu
         sandbox=_sandbox(options),
         max_output=most if options.json else 1,  # what is passed on needn't be kept
         max_total_output=most,
+        hash_seed=options.hash_seed,
     ) as executor:
         _warn(executor.info()["sandbox"])
         echo = None if options.json else (_writer(sys.stdout.buffer), _writer(sys.stderr.buffer))
