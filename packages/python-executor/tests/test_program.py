@@ -31,6 +31,7 @@ def test_a_program_that_works_gives_every_key(executor: PythonExecutorService) -
         "displays": [],
         "session": None,
         "state": "fresh",
+        "unprotected": None,
     }
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 _generator: Any = random._inst  # noqa: SLF001
 _seed_generator: Any = _random.Random.seed
+_get_state: Any = _random.Random.getstate
+_set_state: Any = _random.Random.setstate
 # Words of the state of the Mersenne Twister MT19937.
 _WORDS = 624
 # What the program was given, or the cell, or one before it.
@@ -71,6 +73,17 @@ def forget_seed() -> None:
     """Draw other numbers from here on if the program before had a seed."""
     if _seed is not None:
         set_seed(None)
+
+
+def state() -> object:
+    """The state of ``random``, which CPython seeds anew in a forked child; the others it leaves."""
+    return _generator.gauss_next, _get_state(_generator)
+
+
+def go_on_from(state: Any) -> None:
+    """Have ``random`` draw what it would have drawn then."""
+    _generator.gauss_next, inner = state
+    _set_state(_generator, inner)
 
 
 def adapt_numpy(module: ModuleType) -> None:

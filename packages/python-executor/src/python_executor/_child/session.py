@@ -11,10 +11,9 @@ import signal
 import socket
 import stat
 import struct
-import sys
 from typing import TYPE_CHECKING, Any
 
-from . import frames, linux
+from . import frames, linux, randomness
 from .interpreter import CONTROL, STARTED, Interpreter
 
 if TYPE_CHECKING:
@@ -125,15 +124,12 @@ class _Unforkable:
 
     def __init__(self) -> None:
         self._offsets = _offsets()
-        random = sys.modules.get("random")
-        # CPython seeds it anew in a forked child.
-        self._random = None if random is None else random._inst.getstate()  # noqa: SLF001
+        self._random = randomness.state()
 
     def restore(self) -> None:
         for descriptor, offset in self._offsets.items():
             _lseek(descriptor, offset, 0)
-        if self._random is not None:
-            sys.modules["random"]._inst.setstate(self._random)  # noqa: SLF001
+        randomness.go_on_from(self._random)
 
 
 def _offsets() -> dict[int, int]:
