@@ -117,6 +117,26 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
+def test_a_session_that_is_killed_just_when_it_is_needed_has_lost_nothing(
+    strict: PythonExecutorService, until: Until
+) -> None:
+    """The call may be on its way, before anybody has noticed."""
+    _, server = opened(strict)
+    strict.execute("import time; n = 0", session="a")
+    until(lambda: len(children_of(server)) == 2)
+    for number in range(20):
+        before = children_of(server)
+        value = strict.execute("n += 1; time.sleep(0.001); n", session="a")["value"]
+        assert value == str(number + 1)
+        until(lambda: len(children_of(server)) == 2 and children_of(server) != before)  # noqa: B023
+        os.kill(children_of(server)[0], signal.SIGKILL)
+        after = strict.execute("n", session="a")
+        if after["status"] == "crashed":
+            after = strict.execute("n", session="a")
+        assert (after["state"], after["value"]) == ("restored", value), number
+        until(lambda: len(children_of(server)) == 2)
+
+
 def test_there_is_one_checkpoint_at_a_time(pool: PythonExecutorService, until: Until) -> None:
     _, server = opened(pool)
     for _ in range(20):

@@ -165,6 +165,7 @@ def test_an_interrupt_at_any_line_loses_no_slot_and_no_execution(
         interrupt.during(lambda: step(scene))  # noqa: B023
         ticket: Ticket | None = getattr(scene, whose) if whose else None
         if interrupt.raised and ticket is not None:
+            assert len(scene.queue.sessions_of(ticket)) <= 2
             scene.queue.recover(ticket)
         if ticket is not None:
             scene.queue.leave(ticket)

@@ -305,7 +305,15 @@ def end(pool: Pool, run: Run, job: Job) -> None:
 
 
 def _start(pool: Pool, slot: Slot, job: Job) -> Run:
-    run = Run(slot, job.frame, job.timeout, pool.limits, pool.closing, grace=job.grace)
+    run = Run(
+        slot,
+        job.frame,
+        job.timeout,
+        pool.limits,
+        pool.closing,
+        grace=job.grace,
+        restorable=job.checkpoint is not None,
+    )
     if job.session is not None:
         run.state = pool.sessions.state(job.session)
     if job.echo is not None:
@@ -316,7 +324,7 @@ def _start(pool: Pool, slot: Slot, job: Job) -> Run:
 
 
 def retry(pool: Pool, unstarted: Run, job: Job, attempt: int) -> Run:
-    """Start a program anew that never began, on a new server.
+    """Start a program anew that never began: in its session, as it was, or on a new server.
 
     Raises:
         ForkServerError: that was the last attempt.
@@ -327,5 +335,13 @@ def retry(pool: Pool, unstarted: Run, job: Job, attempt: int) -> Run:
             f"Its interpreter printed: {unstarted.err.text() or 'nothing'}. "
             f"The servers printed: {pool.server.printed() if pool.server else 'nothing'}"
         )
-    pool.revive(unstarted.slot, thoroughly=attempt > 1)
-    return _start(pool, unstarted.slot, job)
+    slot = unstarted.slot
+    assert unstarted.ending is not None
+    if job.checkpoint is not None and unstarted.ending.returncode is not None:
+        slot.restore()  # it was killed while it was parked
+        slot.settle(START_GUARD)
+    else:
+        pool.revive(slot, thoroughly=attempt > 1)
+    if not slot.alive:
+        pool.revive(slot)
+    return _start(pool, slot, job)

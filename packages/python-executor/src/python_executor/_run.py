@@ -85,7 +85,7 @@ class Ending:
             ``cancelled``; ``unstarted`` (it never began, and may be tried again elsewhere).
         outcome: the interpreter's frame, for ``result``, and for a cell that was interrupted: at
             its ``timeout``, or because it was ``cancelled``.
-        returncode: for ``crashed``; None if the process was still alive.
+        returncode: for ``crashed`` and ``unstarted``; None if the process was still alive.
         detail: for ``crashed``, ``memory``, ``disk`` and ``tasks``: what it did.
     """
 
@@ -105,6 +105,7 @@ class Run:
         limits: what it may take.
         closing: descriptor that becomes readable when the pool closes.
         grace: seconds that it may take to end when it is interrupted; None if it is ended at once.
+        restorable: whether the slot can go on with a checkpoint if its process ends.
 
     Attributes:
         state: what it starts from.
@@ -127,6 +128,7 @@ class Run:
         closing: int,
         *,
         grace: float | None = None,
+        restorable: bool = False,
     ) -> None:
         assert slot.sock is not None
         assert slot.ends is not None
@@ -143,6 +145,7 @@ class Run:
         self._limits = limits
         self._timeout = timeout
         self._grace = grace
+        self._restorable = restorable
         self._interrupted = ""  # what for: the kind of its ending
         self._closing = closing
         self._ends = slot.ends
@@ -355,7 +358,9 @@ class Run:
 
     def _stop(self, returncode: int | None) -> None:
         """The interpreter is gone, or on its way, or doesn't begin."""
-        if self.ending is None and self.started_at is None:
+        if returncode is not None and self._restorable:
+            self._read_control()
+        elif self.ending is None and self.started_at is None:
             # It may be about to begin, and the program is to run elsewhere: from here on it can't,
             # because it can't say so. It may just have said it.
             with socket.socket(fileno=os.dup(self._ends.control)) as control:
@@ -364,7 +369,7 @@ class Run:
         if self.ending is not None:
             return
         if self.started_at is None:
-            self._end(Ending("unstarted"))
+            self._end(Ending("unstarted", returncode=returncode))
         else:
             self._end(Ending("crashed", returncode=returncode))
 

@@ -78,7 +78,8 @@ class Turns(Generic[C]):
     def has(self, caller: C, index: int) -> bool:
         """Whether it is the turn of an execution."""
         line = self._lines.get(caller.sessions[index])
-        return line is not None and line[0] == (caller, index)
+        # An interrupted ``join`` may have left an empty one.
+        return line is not None and len(line) > 0 and line[0] == (caller, index)
 
     def busy(self, session: str) -> bool:
         """Whether anything waits or runs in a session."""

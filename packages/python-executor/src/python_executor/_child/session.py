@@ -29,9 +29,10 @@ _INTERRUPT = (int(signal.SIGINT),)
 # The socket to the server.
 PRIVATE = CONTROL - 1
 # What is said there.
-CHECKPOINT, DONE, _LISTENER = b"c", b"d", b"l"
+CHECKPOINT, DONE, READY, _LISTENER = b"c", b"d", b"r", b"l"
 _message = struct.Struct("=cQQ").pack
 _REPLY = 256
+_DRAINED = 65536  # bytes at a time
 
 
 class SessionInterpreter(Interpreter):
@@ -110,12 +111,10 @@ class SessionInterpreter(Interpreter):
             _exit(1)  # the server died before its end was to be ours
         _await_signal(_INTERRUPT)
         memory.restore()
-        # What the dead process was told, and did not read.
-        waiting = _poll()
-        waiting.register(PRIVATE, select.POLLIN)
-        while waiting.poll(0):
-            _read(PRIVATE, _REPLY)
         self._files.send_changed(CONTROL, -1)  # what is there now was not made by the next cell
+        for descriptor in (PRIVATE, CONTROL):
+            _drain(descriptor)
+        _write(PRIVATE, _message(READY, 0, 0))
         return False
 
 
@@ -130,6 +129,14 @@ class _Unforkable:
         for descriptor, offset in self._offsets.items():
             _lseek(descriptor, offset, 0)
         randomness.go_on_from(self._random)
+
+
+def _drain(descriptor: int) -> None:
+    """Throw away what the process that is gone was told, and did not read."""
+    waiting = _poll()
+    waiting.register(descriptor, select.POLLIN)
+    while waiting.poll(0) and _read(descriptor, _DRAINED):
+        pass
 
 
 def _offsets() -> dict[int, int]:

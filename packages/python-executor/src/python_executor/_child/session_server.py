@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from . import directories, messages, notifications, syscalls, tree
 from .cloning import Cloning
-from .session import CHECKPOINT, DONE, SessionInterpreter
+from .session import CHECKPOINT, DONE, READY, SessionInterpreter
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ _PATIENCE = 1.0
 # The most messages that may be waiting: two for a checkpoint, and what a cell writes there.
 _UNHEARD = 16
 # A message from the interpreter: a letter and two numbers.
-_IF_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _ONE_DESCRIPTOR = socket.CMSG_LEN(4)
 _MESSAGE = struct.Struct("=cQQ")
 _STATUS = re.compile(rb"^(?:RssAnon:\s+(\d+) kB|Threads:\s+(\d+))$", re.MULTILINE)
@@ -74,6 +73,7 @@ class SessionServer:
         self._child: int | None = None
         self._checkpoint: int | None = None
         self._tag = 0  # which cell the checkpoint was made after, or the one that is agreed on
+        self._restoring = False  # until the checkpoint says that it goes on
         self._agreed = False  # to a clone that has not been told of
         self._private: socket.socket | None = None
         self._listener: int | None = None
@@ -135,7 +135,7 @@ class SessionServer:
     def _end(self) -> None:
         """Kill the interpreter, all that it can go back to, and every descendant."""
         self._child = self._checkpoint = None
-        self._agreed = False
+        self._agreed = self._restoring = False
         if tree.has_children():
             if self.sandbox.encloses_slot:
                 tree.end_all()
@@ -170,14 +170,12 @@ class SessionServer:
             self._drop_checkpoint()
         self._end_strangers()
         self._generation = generation
-        pid, self._checkpoint = self._checkpoint, None
-        if pid is not None and os.waitid(os.P_PID, pid, _IF_ENDED) is None:
-            os.kill(pid, signal.SIGINT)
-            self._child = pid
-        elif pid is not None:
-            tree.reap(pid)
-        self.wakeup.forget()
-        messages.tell_restored(self._control, generation, self._child or 0, self.pid)
+        self._child, self._checkpoint = self._checkpoint, None
+        self._restoring = self._child is not None
+        if self._child is None:
+            messages.tell_restored(self._control, generation, 0, self.pid)
+        else:
+            os.kill(self._child, signal.SIGINT)  # it may have ended, and isn't reaped yet
 
     def _hear_out(self) -> None:
         """Take what the interpreter has told, and we have not heard yet: of its last checkpoint."""
@@ -209,6 +207,9 @@ class SessionServer:
             if reason:
                 self._drop_checkpoint()  # it would be older than the next cell's beginning
             self._reply(reason)
+        elif kind == READY and self._restoring and self._child is not None:
+            self._restoring = False
+            messages.tell_restored(self._control, self._generation, self._child, self.pid)
         elif kind == DONE and self._agreed:
             self._drop_checkpoint()
             if number in tree.children() and number != self._child:
@@ -310,6 +311,10 @@ class SessionServer:
         while (ended := tree.reap_any()) is not None:
             if ended[0] == self._child:
                 self._child = None
+                if self._restoring:
+                    self._restoring = False
+                    messages.tell_restored(self._control, self._generation, 0, self.pid)
+                    continue
                 messages.send(
                     self._control,
                     {"kind": "exited", "generation": self._generation, "returncode": ended[1]},
