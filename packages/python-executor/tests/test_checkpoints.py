@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import random
 import signal
@@ -226,6 +227,66 @@ def test_without_checkpoints_a_crash_loses_the_session() -> None:
         assert pool.execute("import os; os._exit(1)", session="a")["unprotected"] is None
         assert pool.execute("1", session="a")["state"] == "lost"
         assert pool.info()["checkpoint"] is False
+
+
+# A cell that talks to the server as the interpreter does, to have a process that runs on. The
+# registers are those of x86-64; elsewhere the call fails.
+ROGUE = """
+import ctypes, os, signal, struct, time
+message = struct.Struct("=cQQ").pack
+def ask():
+    os.write(254, message(b"c", 2**62, 99))
+    return os.read(254, 256)
+def clone(flags):
+    return ctypes.CDLL(None).syscall(56, flags | 0x8000 | 17, 0, 0, 0, 0)
+refused = [clone(0), clone(0x1200000)]
+reply = ask()
+pid = clone(0x1200000)
+if pid == 0:
+    os.setsid()
+    os.write(254, message(b"d", os.getpid(), 0))
+    while True:
+        pass
+told = os.read(254, 256)
+"""
+
+
+def test_a_cell_gains_no_process_by_asking_for_a_copy(
+    strict: PythonExecutorService, until: Until
+) -> None:
+    if os.uname().machine != "x86_64":
+        pytest.skip("the numbers of the attack are those of x86-64")
+    _, server = opened(strict)
+    result = strict.execute(f"{ROGUE}\nrefused, reply, told, pid", session="a")
+    assert result["value"] is not None, result
+    refused, reply, told, pid = ast.literal_eval(result["value"])
+    assert (refused, reply, told) == ([-1, -1], b"+", b"+")
+    # It is the checkpoint now, and stopped; the true one takes its place.
+    until(lambda: states_of(pid) <= {"T", "Z"})
+    until(lambda: pid not in children_of(server))
+    assert strict.execute("refused", session="a")["value"] == "[-1, -1]"
+    assert len(children_of(server)) <= 3
+    strict.close_session("a")
+    until(lambda: children_of(server) == [])
+
+
+def test_a_copy_that_was_agreed_on_and_is_not_told_of_is_ended(
+    strict: PythonExecutorService, until: Until
+) -> None:
+    _, server = opened(strict)
+    code = ROGUE.partition("if pid == 0:")[0] + "while pid == 0: pass\npid"
+    pid = int(strict.execute(code, session="a")["value"] or 0)
+    until(lambda: pid not in children_of(server))
+    assert strict.execute("1 + 1", session="a")["value"] == "2"
+
+
+def states_of(pid: int) -> set[str]:
+    """The states of a process's threads, as a letter each."""
+    try:
+        paths = Path(f"/proc/{pid}/task").glob("*/stat")
+        return {path.read_text().rpartition(")")[2].split()[0] for path in paths}
+    except OSError:
+        return set()
 
 
 def test_files_of_a_crashed_cell_are_not_said_to_be_of_the_next(

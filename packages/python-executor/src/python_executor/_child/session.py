@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A cell may patch ``builtins`` and ``os``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
-_exit, _fstat, _getppid, _lseek = os._exit, os.fstat, os.getppid, os.lseek
+_exit, _fstat, _getpid, _getppid, _lseek = os._exit, os.fstat, os.getpid, os.getppid, os.lseek
 _read, _setsid, _write = os.read, os.setsid, os.write
 _poll = select.poll
 _await_signal = _signal.sigwait
@@ -86,8 +86,12 @@ class SessionInterpreter(Interpreter):
         if self._cloning is None:
             return "this machine can't"
         _write(PRIVATE, _message(CHECKPOINT, most, tag))
+        return self._hear()
+
+    def _hear(self) -> str:
+        """Take the server's reply; returns what is wrong."""
         reply = _read(PRIVATE, _REPLY)
-        return "" if reply == b"+" else reply.decode()
+        return "" if reply == b"+" else reply.decode() or "its server is gone"
 
     def _leave_checkpoint(self) -> bool:
         """Clone this process; returns when the clone waits, and, in the clone, when it goes on.
@@ -101,14 +105,17 @@ class SessionInterpreter(Interpreter):
             pid = self._cloning()
         except OSError:
             _write(PRIVATE, _message(DONE, 0, 0))
+            _read(PRIVATE, _REPLY)
             raise
         if pid:
-            _write(PRIVATE, _message(DONE, pid, 0))
+            # Before the next cell begins, the server is to know it, and no signal to reach it.
+            self._unprotected = self._hear()
             return True
         _setsid()
         linux.make((self._death,))
         if _getppid() != self._parent:
             _exit(1)  # the server died before its end was to be ours
+        _write(PRIVATE, _message(DONE, _getpid(), 0))
         _await_signal(_INTERRUPT)
         memory.restore()
         self._files.send_changed(CONTROL, -1)  # what is there now was not made by the next cell

@@ -107,8 +107,7 @@ class SessionServer:
             elif self._listener in ready:
                 self._on_question()
             elif not ready and not signalled and self._agreed:
-                self._drop_checkpoint()
-                self._end_strangers()
+                self._give_up_checkpoint()
         self._end()
         return None  # the root removes the directory
 
@@ -175,7 +174,8 @@ class SessionServer:
         if self._child is None:
             messages.tell_restored(self._control, generation, 0, self.pid)
         else:
-            os.kill(self._child, signal.SIGINT)  # it may have ended, and isn't reaped yet
+            for number in (signal.SIGINT, signal.SIGCONT):
+                os.kill(self._child, number)  # it may have ended, and isn't reaped yet
 
     def _hear_out(self) -> None:
         """Take what the interpreter has told, and we have not heard yet: of its last checkpoint."""
@@ -202,6 +202,8 @@ class SessionServer:
         kind, number, tag = _MESSAGE.unpack(data)
         if kind == CHECKPOINT:
             self._tag = tag
+            if self._agreed or not self.sandbox.processes:
+                self._end_strangers()  # what it has cloned, and not told of
             reason = self._why_not(number)
             self._agreed = not reason
             if reason:
@@ -214,7 +216,10 @@ class SessionServer:
             self._drop_checkpoint()
             if number in tree.children() and number != self._child:
                 self._checkpoint = number
+                # It has nothing to do; if it is not what we made, it is to do nothing either.
+                os.kill(number, signal.SIGSTOP)
             self._end_strangers()
+            self._reply("" if self._checkpoint else "it could not be copied")
 
     def _listen(self, descriptor: int) -> None:
         """Take the listener of a new interpreter; it sends it before it runs anything."""
@@ -225,7 +230,8 @@ class SessionServer:
             os.close(descriptor)
 
     def _reply(self, reason: str) -> None:
-        assert self._private is not None
+        if self._private is None:
+            return
         try:
             self._private.send(reason.encode() or b"+", socket.MSG_DONTWAIT)
         except OSError:
@@ -254,6 +260,12 @@ class SessionServer:
         if growth > most:
             return f"it has {growth / 2**20:.0f} MiB of memory"
         return ""
+
+    def _give_up_checkpoint(self) -> None:
+        """Wait no longer for the copy that was agreed on."""
+        self._drop_checkpoint()
+        self._end_strangers()
+        self._reply("its copy died, or did not answer")
 
     def _drop_checkpoint(self) -> None:
         pid, self._checkpoint = self._checkpoint, None
@@ -321,6 +333,8 @@ class SessionServer:
                 )
             elif ended[0] == self._checkpoint:
                 self._checkpoint = None
+            elif self._agreed:  # where no processes are allowed, it is the copy
+                self._give_up_checkpoint()
 
 
 def _look_at(pid: int) -> tuple[int, int]:
