@@ -65,4 +65,5 @@ def rejected(message: str) -> ExecutionResult:
         "displays": [],
         "session": None,
         "state": "fresh",
+        "unprotected": None,
     }
