@@ -92,7 +92,7 @@ def test_the_fork_server_dies_with_128_sessions_open(
     assert pool.execute("1 + 1")["value"] == "2"
 
 
-def test_a_thousand_sessions_that_are_opened_and_closed_leave_nothing(
+def test_sessions_that_are_opened_and_closed_leave_nothing(
     pool: PythonExecutorService, until: Until
 ) -> None:
     def processes() -> int:
@@ -108,7 +108,7 @@ def test_a_thousand_sessions_that_are_opened_and_closed_leave_nothing(
 
     open_and_close(0)
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    for number in range(1, 50):
+    for number in range(1, 15):
         open_and_close(number)
     assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
     assert pool.list_sessions() == []

@@ -157,13 +157,17 @@ def drive_all(pool: Pool, jobs: Sequence[Job]) -> list[Run | None]:
         ExecutionExistsError: one of the names is that of a living execution; none was run.
         ForkServerError: no interpreter is to be had. The others of these programs are ended.
     """
-    sessions = {i: job.session for i, job in enumerate(jobs) if job.session is not None}
-    ticket = Ticket([job.name for job in jobs], sessions)
+    ticket = _ticket_for(jobs)
     try:
         return _drive_all(pool, jobs, ticket)  # all loops are in there, as above
     except BaseException:
         _withdraw(pool, ticket)
         raise
+
+
+def _ticket_for(jobs: Sequence[Job]) -> Ticket:
+    sessions = {i: job.session for i, job in enumerate(jobs) if job.session is not None}
+    return Ticket([job.name for job in jobs], sessions)
 
 
 def _drive_all(pool: Pool, jobs: Sequence[Job], ticket: Ticket) -> list[Run | None]:
