@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,20 +81,10 @@ class CountingExecutor(PythonExecutorService):
         super().__init__(pool_size, timeout)
         self._calls: list[tuple[str, int]] = []
 
-    def execute(
-        self,
-        code: str,
-        *,
-        timeout: float | None = None,
-        stdin: str | None = None,
-        files: Mapping[str, bytes] | None = None,
-        execution_id: str | None = None,
-    ) -> ExecutionResult:
+    def execute(self, code: str, **options: Any) -> ExecutionResult:
         """Execute one program, and remember it."""
         self._calls.append(("execute", 1))
-        return super().execute(
-            code, timeout=timeout, stdin=stdin, files=files, execution_id=execution_id
-        )
+        return super().execute(code, **options)
 
     def execute_batch(self, executions: Sequence[Execution | str]) -> list[ExecutionResult]:
         """Execute programs, and remember how many."""
