@@ -128,7 +128,7 @@ def test_cells_that_wait_for_their_session_hold_no_slot(
     """With both slots taken by waiting cells, nobody else would be served."""
     pool.execute("import time", session="busy")
     with ThreadPoolExecutor(5) as threads:
-        slow = threads.submit(pool.execute, "time.sleep(0.5); 'slow'", session="busy")
+        slow = threads.submit(pool.execute, "time.sleep(1.0); 'slow'", session="busy")
         until(lambda: pool.stats()["running"] == 1)
         waiting = [threads.submit(pool.execute, "'next'", session="busy") for _ in range(4)]
         until(lambda: pool.stats()["pending"] == 4)
@@ -154,7 +154,7 @@ def test_the_least_recently_used_session_makes_room_and_the_next_result_says_so(
 def test_a_session_that_runs_is_never_evicted(until: Until) -> None:
     with PythonExecutorService(pool_size=2, max_sessions=2) as pool:
         with ThreadPoolExecutor(1) as threads:
-            code = "import time; time.sleep(0.4); x = 1"
+            code = "import time; time.sleep(1.0); x = 1"
             running = threads.submit(pool.execute, code, session="long")
             until(lambda: any(each["running"] for each in pool.list_sessions()))
             for number in range(5):
@@ -183,7 +183,7 @@ def test_a_closed_session_begins_afresh(pool: PythonExecutorService) -> None:
 def test_closing_takes_its_turn(pool: PythonExecutorService, until: Until) -> None:
     pool.execute("import time", session="a")
     with ThreadPoolExecutor(3) as threads:
-        running = threads.submit(pool.execute, "time.sleep(0.3); 'ended'", session="a")
+        running = threads.submit(pool.execute, "time.sleep(1.0); 'ended'", session="a")
         until(lambda: pool.stats()["running"] == 1)
         waiting = threads.submit(pool.execute, "'waited'", session="a")
         until(lambda: pool.stats()["pending"] == 1)
@@ -201,7 +201,7 @@ def test_what_waits_for_a_session_counts_for_max_pending(until: Until) -> None:
         PythonExecutorService(pool_size=2, max_pending=1) as pool,
         ThreadPoolExecutor(2) as threads,
     ):
-        first = threads.submit(pool.execute, "import time; time.sleep(0.4)", session="a")
+        first = threads.submit(pool.execute, "import time; time.sleep(1.0)", session="a")
         until(lambda: pool.stats()["running"] == 1)
         second = threads.submit(pool.execute, "1", session="a")
         until(lambda: pool.stats()["pending"] == 1)
@@ -217,7 +217,7 @@ def test_the_list_tells_what_lives(pool: PythonExecutorService, until: Until) ->
     pool.execute("1", session="b")
     pool.execute("1", session="b")
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(pool.execute, "time.sleep(0.3)", session="a")
+        running = threads.submit(pool.execute, "time.sleep(1.0)", session="a")
         until(lambda: any(each["running"] for each in pool.list_sessions()))
         sessions = {each["session"]: each for each in pool.list_sessions()}
         running.result()
