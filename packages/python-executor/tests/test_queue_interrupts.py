@@ -17,12 +17,9 @@ from python_executor._queue import NAMELESS, SlotQueue, Ticket
 from python_executor._slot import Slot
 
 
-class FakeSlot:
-    """The queue does nothing with a slot but hand it on."""
-
-
 def slots_of(count: int) -> list[Slot]:
-    return cast("list[Slot]", [FakeSlot() for _ in range(count)])
+    """The queue does nothing with a slot but hand it on."""
+    return cast("list[Slot]", [object() for _ in range(count)])
 
 
 class Interruption(BaseException):

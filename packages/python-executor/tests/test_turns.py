@@ -17,12 +17,9 @@ from python_executor._slot import Slot
 Entry = tuple[Ticket, int]
 
 
-class FakeSlot:
-    """The queue does nothing with a slot but hand it on."""
-
-
 def slots_of(count: int) -> list[Slot]:
-    return cast("list[Slot]", [FakeSlot() for _ in range(count)])
+    """The queue does nothing with a slot but hand it on."""
+    return cast("list[Slot]", [object() for _ in range(count)])
 
 
 class TurnsMachine(RuleBasedStateMachine):

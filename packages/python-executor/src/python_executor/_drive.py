@@ -84,14 +84,7 @@ def drive(pool: Pool, job: Job) -> Run:
 def _drive(pool: Pool, job: Job, ticket: Ticket) -> Run:
     queue = pool.queue
     queue.enter(ticket)
-    grant = queue.take(ticket)
-    if grant is None:
-        granted = select.poll()
-        granted.register(ticket.descriptor, select.POLLIN)
-        while grant is None:
-            granted.poll()
-            os.eventfd_read(ticket.descriptor)
-            grant = queue.take(ticket)
+    grant = queue.take(ticket) or _wait_for(ticket, queue.take)
     run = begin(pool, grant[1], job)
     attempt = 1
     while True:
@@ -104,6 +97,17 @@ def _drive(pool: Pool, job: Job, ticket: Ticket) -> Run:
     end(pool, run, job)
     queue.leave(ticket)
     return run
+
+
+def _wait_for(ticket: Ticket, look: Callable[[Ticket], T | None]) -> T:
+    """Wait until a look at the queue finds what the ticket is for; returns that."""
+    told = select.poll()
+    told.register(ticket.descriptor, select.POLLIN)
+    while True:
+        told.poll()
+        os.eventfd_read(ticket.descriptor)
+        if found := look(ticket):
+            return found
 
 
 def _withdraw(pool: Pool, ticket: Ticket) -> None:
@@ -135,11 +139,7 @@ def _in_turn(pool: Pool, ticket: Ticket, action: Callable[[], T]) -> T:
     queue = pool.queue
     queue.enter(ticket)
     if not queue.has_turn(ticket):
-        come = select.poll()
-        come.register(ticket.descriptor, select.POLLIN)
-        while not queue.has_turn(ticket):
-            come.poll()
-            os.eventfd_read(ticket.descriptor)
+        _wait_for(ticket, queue.has_turn)
     result = action()
     queue.leave(ticket)
     return result

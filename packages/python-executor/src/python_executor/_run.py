@@ -115,7 +115,6 @@ class Run:
         err: its stderr.
         started_at: when the interpreter said that it begins (``time.monotonic``), once it has.
         ended_at: when it ended.
-        cell: which program of its interpreter it is, from 1.
         products: its displays and files; None as long as there is none.
     """
 
@@ -138,7 +137,6 @@ class Run:
         self.err = Capture(limits.max_output)
         self.started_at: float | None = None
         self.ended_at = 0.0
-        self.cell = 0
         self.products: Products | None = None
         self.state: State = "fresh"
         self.unprotected: str | None = None
@@ -180,7 +178,6 @@ class Run:
             self._deadline = now + min(START_CHECK, START_GUARD)
         self._tick = now + TICK
         self.slot.cells += 1
-        self.cell = self.slot.cells
         self._send()
 
     def _begin(self, now: float) -> None:

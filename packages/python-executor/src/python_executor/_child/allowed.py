@@ -276,9 +276,9 @@ def program_filter(
     dying = [(Condition(0, linux.PR_SET_PDEATHSIG), Condition(1, _SIGKILL))] if sessions else []
     rules.allow_if("prctl", *_is(0, *_PRCTLS), *dying, otherwise=_EPERM)
     rules.answer(_SUCCESS, *_MODES.split())
-    refused = {*_ONLY_SERVING.split(), *(("sendmsg",) if sessions and not network else ())}
+    refused = set(_ONLY_SERVING.split())
     if sessions:
-        refused -= {"setsid"}
+        refused -= {"setsid"}  # a checkpoint leads its own group
     if processes:
         refused -= {"fork", "vfork", "setsid"}
         process = [(Condition(0, 0, _CLONE_THREAD | (_CLONE_PARENT if sessions else 0)),)]
@@ -289,7 +289,7 @@ def program_filter(
         process.append((Condition(0, cloning.FLAGS),))
     rules.allow_if("clone", thread, *process, otherwise=_EPERM)
     if not network:
-        refused.add("recvmsg")
+        refused |= {"recvmsg", "sendmsg"} if sessions else {"recvmsg"}
     rules.answer(_EPERM, *sorted(refused))
     return rules.assemble()
 

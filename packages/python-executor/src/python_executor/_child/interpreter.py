@@ -21,7 +21,6 @@ from .stdin import StandardInput
 from .wakeup import set_handler
 
 if TYPE_CHECKING:
-    from .session_server import SessionServer
     from .slot import SlotServer
 
 # A program may patch ``builtins`` and ``os``.
@@ -48,6 +47,8 @@ x = [str(i) for i in range(3)]
 # Where the control socket goes: above what programs usually get, below the smallest usual limit
 # (256).
 CONTROL = 255
+# Where the socket to its server goes, if it has one: that of a session.
+PRIVATE = CONTROL - 1
 
 
 class Interpreter:
@@ -62,7 +63,7 @@ class Interpreter:
         highest: the greatest descriptor that was open before the slot server was.
     """
 
-    def __init__(self, server: SlotServer | SessionServer, directory: str, highest: int) -> None:
+    def __init__(self, server: SlotServer, directory: str, highest: int) -> None:
         self._server = server
         self._highest = highest
         self._main = sys.modules["__main__"] = ModuleType("__main__")
@@ -152,8 +153,8 @@ class Interpreter:
         if control != CONTROL:
             _dup2(control, CONTROL, False)  # noqa: FBT003  (not inheritable)
         for descriptor in private:
-            _dup2(descriptor, CONTROL - 1, False)  # noqa: FBT003
-        _closerange(3, CONTROL - len(private))
+            _dup2(descriptor, PRIVATE, False)  # noqa: FBT003
+        _closerange(3, PRIVATE if private else CONTROL)
         _closerange(CONTROL + 1, max(self._highest, null, control, out, err) + 1)
         linux.make(self._settling)
 

@@ -58,6 +58,11 @@ def tell_forked(sock: socket.socket, generation: int, pid: int, server: int) -> 
     )
 
 
+def tell_exited(sock: socket.socket, generation: int, returncode: int) -> None:
+    """Tell the host that an interpreter has ended by itself."""
+    send(sock, {"kind": "exited", "generation": generation, "returncode": returncode})
+
+
 def tell_restored(sock: socket.socket, generation: int, pid: int, server: int) -> None:
     """Tell the host that a checkpoint goes on; ``pid`` is 0 if there was none."""
     send(sock, {"kind": "restored", "generation": generation, "pid": pid, "server": server})

@@ -142,7 +142,7 @@ class RootServer:
             *self._wakeup.reversal(),
         ]
 
-    def serve(self) -> SlotServer | SessionServer | None:
+    def serve(self) -> SlotServer | None:
         """Serve until the host is gone or SIGTERM comes; a forked child returns its server."""
         while not self._wakeup.stopping:
             signalled, received = self._wakeup.wait()
@@ -160,9 +160,7 @@ class RootServer:
         self._finish()
         return None
 
-    def _start_slot(
-        self, slot: int, descriptor: int, *, session: bool
-    ) -> SlotServer | SessionServer | None:
+    def _start_slot(self, slot: int, descriptor: int, *, session: bool) -> SlotServer | None:
         """Fork a slot server, in place of an older one of that slot; the child returns it."""
         old = self._slots.pop(slot, None)
         if old is not None:

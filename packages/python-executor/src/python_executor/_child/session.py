@@ -14,7 +14,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from . import frames, linux, randomness
-from .interpreter import CONTROL, STARTED, Interpreter
+from .interpreter import CONTROL, PRIVATE, STARTED, Interpreter
 
 if TYPE_CHECKING:
     from .session_server import SessionServer
@@ -26,9 +26,7 @@ _read, _setsid, _write = os.read, os.setsid, os.write
 _poll = select.poll
 _await_signal = _signal.sigwait
 _INTERRUPT = (int(signal.SIGINT),)
-# The socket to the server.
-PRIVATE = CONTROL - 1
-# What is said there.
+# What is said to the server.
 CHECKPOINT, DONE, READY, _LISTENER = b"c", b"d", b"r", b"l"
 _message = struct.Struct("=cQQ").pack
 _REPLY = 256

@@ -3,8 +3,7 @@
 ::
 
     server ──fork──> interpreter          runs the cells
-       ├──(clone)──> checkpoint           waits, as the interpreter was after the last cell
-       └──(clone)──> ...
+       └──(clone)──> checkpoint           waits, as the interpreter was after the last cell
 
 The interpreter clones itself after a cell, when the answer is out: so nobody waits for that, and
 it is the parent that runs on, with its pid, threads and open files. The child is this server's own,
@@ -23,71 +22,48 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from . import directories, messages, notifications, syscalls, tree
+from . import messages, notifications, syscalls, tree
 from .cloning import Cloning
 from .session import CHECKPOINT, DONE, READY, SessionInterpreter
-from .wakeup import Wakeup
+from .slot import SlotServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .sandbox import Sandbox
+    from .interpreter import Interpreter
 
 # How long a clone that was agreed on may take to be told of (seconds). Of one that isn't, nobody
 # could say what it does.
 _PATIENCE = 1.0
 # The most messages that may be waiting: two for a checkpoint, and what a cell writes there.
 _UNHEARD = 16
-# A message from the interpreter: a letter and two numbers.
 _ONE_DESCRIPTOR = socket.CMSG_LEN(4)
+# A message from the interpreter: a letter and two numbers.
 _MESSAGE = struct.Struct("=cQQ")
 _STATUS = re.compile(rb"^(?:RssAnon:\s+(\d+) kB|Threads:\s+(\d+))$", re.MULTILINE)
 
 
-class SessionServer:
-    """The loop of a session's server. The arguments are those of ``SlotServer``.
+class SessionServer(SlotServer):
+    """The loop of a session's server. The arguments are those of ``SlotServer``."""
 
-    Attributes:
-        pid: of this process.
-        sandbox: the sandbox.
-        wakeup: what it waits with.
-        descriptors: the interpreter's control socket, stdout, stderr, and its socket to here.
-    """
+    cloning: Cloning | None = None
 
-    def __init__(
-        self,
-        root: object,
-        sandbox: Sandbox,
-        control: socket.socket,
-        directory: str,
-        highest: int,
-    ) -> None:
-        self.pid = os.getpid()
-        self._control = control
-        self._root = root
-        self._directory = directory
-        self._home = f"{directory}/home"
-        self._generation = 0
-        self._child: int | None = None
+    def _enter(self, highest: int) -> SessionInterpreter:
         self._checkpoint: int | None = None
         self._tag = 0  # which cell the checkpoint was made after, or the one that is agreed on
         self._restoring = False  # until the checkpoint says that it goes on
         self._agreed = False  # to a clone that has not been told of
-        self._private: socket.socket | None = None
+        self._private: socket.socket | None = None  # to the interpreter
         self._listener: int | None = None
-        self.descriptors: Sequence[int] = ()
-        self.wakeup = Wakeup(control)
-        self.sandbox = sandbox
-        try:
-            self.cloning: Cloning | None = Cloning()
-        except OSError:
-            self.cloning = None
-        sandbox.enter_slot(session=True)
-        self._interpreter = SessionInterpreter(self, self._home, highest)
+        with suppress(OSError):  # there will be no checkpoints
+            self.cloning = Cloning()
+        self.sandbox.enter_slot(session=True)
+        return SessionInterpreter(self, self._home, highest)
 
-    def serve(self) -> SessionInterpreter | None:
+    def serve(self) -> Interpreter | None:
         """Serve until the host is gone or the root died; a forked child returns its interpreter."""
         while not self.wakeup.stopping:
             signalled, ready = self.wakeup.wait_for_any(_PATIENCE if self._agreed else None)
@@ -114,7 +90,7 @@ class SessionServer:
     def _start(self, generation: int, descriptors: Sequence[int]) -> bool:
         """Fork a pristine interpreter in place of all that there is; whether this is it."""
         self._end()
-        directories.clear(self._directory)
+        self._scratch.clear()
         os.mkdir(self._home, 0o700)
         os.chdir(self._home)
         self._private, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -135,11 +111,7 @@ class SessionServer:
         """Kill the interpreter, all that it can go back to, and every descendant."""
         self._child = self._checkpoint = None
         self._agreed = self._restoring = False
-        if tree.has_children():
-            if self.sandbox.encloses_slot:
-                tree.end_all()
-            else:
-                tree.end_children()
+        self._end_descendants()
         self.wakeup.forget()
         if self._private is not None:
             self.wakeup.unwatch(self._private.fileno())
@@ -318,23 +290,17 @@ class SessionServer:
             pid = parent
         return pid == self._child
 
-    def _reap(self) -> None:
-        """Reap what ended by itself, and tell the host if the interpreter did."""
-        while (ended := tree.reap_any()) is not None:
-            if ended[0] == self._child:
-                self._child = None
-                if self._restoring:
-                    self._restoring = False
-                    messages.tell_restored(self._control, self._generation, 0, self.pid)
-                    continue
-                messages.send(
-                    self._control,
-                    {"kind": "exited", "generation": self._generation, "returncode": ended[1]},
-                )
-            elif ended[0] == self._checkpoint:
-                self._checkpoint = None
-            elif self._agreed:  # where no processes are allowed, it is the copy
-                self._give_up_checkpoint()
+    def _note_end(self, pid: int, returncode: int) -> None:
+        if pid == self._child and self._restoring:
+            self._child = None
+            self._restoring = False
+            messages.tell_restored(self._control, self._generation, 0, self.pid)
+        elif pid == self._checkpoint:
+            self._checkpoint = None
+        elif pid != self._child and self._agreed:  # it is the copy: there was nothing else
+            self._give_up_checkpoint()
+        else:
+            super()._note_end(pid, returncode)
 
 
 def _look_at(pid: int) -> tuple[int, int]:

@@ -61,8 +61,12 @@ class SlotServer:
         self.descriptors: Sequence[int] = ()  # of the interpreter
         self.wakeup = Wakeup(control)
         self.sandbox = sandbox
-        sandbox.enter_slot()
-        self._interpreter = Interpreter(self, self._home, highest)
+        self._interpreter = self._enter(highest)
+
+    def _enter(self, highest: int) -> Interpreter:
+        """Take what limits a server; returns what its children are to be."""
+        self.sandbox.enter_slot()
+        return Interpreter(self, self._home, highest)
 
     def serve(self) -> Interpreter | None:
         """Serve until the host is gone or the root died; a forked child returns its interpreter."""
@@ -105,22 +109,27 @@ class SlotServer:
             tree.reap(self._child)
             self._child = None
             self.wakeup.forget()  # of that end, nobody has to be told
-        if tree.has_children():
-            if self.sandbox.encloses_slot:
-                tree.end_all()
-            else:
-                tree.end_children()
+        self._end_descendants()
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors = ()
         self._scratch.clear()
 
+    def _end_descendants(self) -> None:
+        """Kill and reap all that this server, or what it has forked, has started."""
+        if tree.has_children():
+            if self.sandbox.encloses_slot:
+                tree.end_all()
+            else:
+                tree.end_children()
+
     def _reap(self) -> None:
-        """Reap what ended by itself, and tell the host if the interpreter did."""
+        """Reap what ended by itself."""
         while (ended := tree.reap_any()) is not None:
-            if ended[0] == self._child:
-                self._child = None
-                messages.send(
-                    self._control,
-                    {"kind": "exited", "generation": self._generation, "returncode": ended[1]},
-                )
+            self._note_end(*ended)
+
+    def _note_end(self, pid: int, returncode: int) -> None:
+        """Tell the host if it was the interpreter that ended."""
+        if pid == self._child:
+            self._child = None
+            messages.tell_exited(self._control, self._generation, returncode)
