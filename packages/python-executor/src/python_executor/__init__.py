@@ -18,9 +18,19 @@ from python_executor.errors import (
     PoolSaturatedError,
     PythonExecutorError,
     SandboxUnavailableError,
+    SessionCopyError,
+    SessionExistsError,
+    SessionNotFoundError,
 )
 from python_executor.persistent import PersistentPythonProcess
-from python_executor.results import ErrorInfo, Execution, ExecutionResult, State, Status
+from python_executor.results import (
+    ErrorInfo,
+    Execution,
+    ExecutionResult,
+    SessionInfo,
+    State,
+    Status,
+)
 from python_executor.sandbox import LayerReport, SandboxInfo, SandboxPolicy
 from python_executor.service import PythonExecutorService
 
@@ -47,6 +57,10 @@ __all__ = [
     "SandboxInfo",
     "SandboxPolicy",
     "SandboxUnavailableError",
+    "SessionCopyError",
+    "SessionExistsError",
+    "SessionInfo",
+    "SessionNotFoundError",
     "State",
     "Status",
 ]

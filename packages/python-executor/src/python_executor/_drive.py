@@ -25,11 +25,13 @@ from python_executor._pool import Pool
 from python_executor._queue import NAMELESS, Ticket
 from python_executor._run import START_GUARD, Run
 from python_executor._slot import Slot
-from python_executor.errors import ForkServerError
+from python_executor.errors import ForkServerError, SessionCopyError, SessionNotFoundError
 
 # How often a program that never began is tried anew: its slot's server, or the root, was dead or
 # stuck.
 ATTEMPTS = 4
+# How long a branch may take to be there, with copies of all files (seconds).
+BRANCH_GUARD = 60.0
 T = TypeVar("T")
 # Called with what comes on stdout, and on stderr.
 Echo = tuple[Callable[[bytes], object], Callable[[bytes], object]]
@@ -121,13 +123,15 @@ def _withdraw(pool: Pool, ticket: Ticket) -> None:
         pool.queue.leave(ticket)
 
 
-def in_turn(pool: Pool, session: str, action: Callable[[], T]) -> T:
-    """Wait for the turn in a session, and do something that takes no slot.
+def in_turn(pool: Pool, sessions: Sequence[str], action: Callable[[], T]) -> T:
+    """Wait for the turns in sessions, and do something that takes no slot.
+
+    All lines are joined at one stroke, so nobody waits for one who waits for him.
 
     Raises:
         PoolClosedError: the pool is closed, before or meanwhile.
     """
-    ticket = Ticket(NAMELESS, {0: session}, slotless=True)
+    ticket = Ticket([None] * len(sessions), dict(enumerate(sessions)), slotless=True)
     try:
         return _in_turn(pool, ticket, action)  # the loop is in there, as above
     except BaseException:
@@ -143,6 +147,41 @@ def _in_turn(pool: Pool, ticket: Ticket, action: Callable[[], T]) -> T:
     result = action()
     queue.leave(ticket)
     return result
+
+
+def branch(pool: Pool, source: str, name: str, checkpoint: int | None) -> None:
+    """Make a copy of a session, whose turn the caller has, and that of the copy.
+
+    Args:
+        pool: where both are.
+        source: the session.
+        name: the copy.
+        checkpoint: as that of a ``Job``.
+
+    Raises:
+        SessionNotFoundError: it has no process.
+        SessionExistsError: the copy has one.
+        SessionCopyError: it can't be copied.
+        ForkServerError: no descriptors are to be had.
+    """
+    slot, copy = pool.sessions.begin_branch(source, name)
+    problem: str | None = ""
+    try:
+        _bring_back(slot, restorable=checkpoint is not None)
+        if not slot.alive or not slot.cells or slot.returncode is not None:
+            raise SessionNotFoundError(source, lost=True)
+        try:
+            copy.branch(slot)
+        except BrokenPipeError:
+            problem = "its process died"
+        else:
+            problem = copy.settle_branch(BRANCH_GUARD)
+    finally:
+        pool.sessions.end_branch(source, name, done=problem is None)
+    if problem is not None:
+        raise SessionCopyError(source, problem)
+    if checkpoint is not None:
+        copy.keep(checkpoint)
 
 
 def drive_all(pool: Pool, jobs: Sequence[Job]) -> list[Run | None]:
@@ -283,16 +322,21 @@ def begin(pool: Pool, slot: Slot, job: Job) -> Run:
     """Start a program on a slot, or in its session; what died is brought back first."""
     if job.session is not None:
         slot = pool.sessions.begin(job.session)
-    slot.check()
-    if slot.returncode is not None and job.checkpoint is not None and not slot.changing:
-        slot.restore()
-    elif slot.returncode is not None or slot.changing:
-        slot.reset()  # its interpreter was killed while it waited
-    if slot.restoring or slot.restored:
-        slot.settle(START_GUARD)
+    _bring_back(slot, restorable=job.checkpoint is not None)
     if not slot.alive:
         pool.revive(slot)
     return _start(pool, slot, job)
+
+
+def _bring_back(slot: Slot, *, restorable: bool) -> None:
+    """Bring a slot's interpreter back that was killed while it waited, unless its server was."""
+    slot.check()
+    if slot.returncode is not None and restorable and not slot.changing:
+        slot.restore()
+    elif slot.returncode is not None or slot.changing:
+        slot.reset()
+    if slot.restoring or slot.restored:
+        slot.settle(START_GUARD)
 
 
 def end(pool: Pool, run: Run, job: Job) -> None:

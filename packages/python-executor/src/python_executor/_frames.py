@@ -155,6 +155,12 @@ def keep_frame(most: int, tag: int) -> bytes:
     return len(body).to_bytes(HEADER, "big") + body
 
 
+def branch_frame() -> bytes:
+    """Encode the frame that has a session's interpreter make a branch of itself."""
+    body = b'{"kind":"branch"}'
+    return len(body).to_bytes(HEADER, "big") + body
+
+
 def total_of(max_files: int) -> int:
     """The most bytes that an interpreter can have to send for one program.
 

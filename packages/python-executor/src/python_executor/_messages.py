@@ -38,11 +38,19 @@ class Failed(msgspec.Struct, tag="failed", tag_field="kind", frozen=True):
 
 
 class Forked(msgspec.Struct, tag="forked", tag_field="kind", frozen=True):
-    """A slot server has forked an interpreter."""
+    """A slot server has forked an interpreter, or has one that was cloned."""
 
     generation: int
     pid: int
     server: int
+    home: str | None = None
+    """Of a branch: its working directory, below that of the slot."""
+
+
+class Refused(msgspec.Struct, tag="refused", tag_field="kind", frozen=True):
+    """A session can't be branched."""
+
+    reason: str
 
 
 class Exited(msgspec.Struct, tag="exited", tag_field="kind", frozen=True):
@@ -60,7 +68,7 @@ class Restored(msgspec.Struct, tag="restored", tag_field="kind", frozen=True):
     server: int
 
 
-Message = Ready | Failed | Forked | Exited | Restored
+Message = Ready | Failed | Forked | Refused | Exited | Restored
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _encoder = msgspec.json.Encoder()
 

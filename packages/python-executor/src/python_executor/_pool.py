@@ -203,6 +203,8 @@ class Pool:
     def _attach(self, slot: Slot) -> bool:
         """Connect a slot to a new slot server; False if the root is gone, or descriptors are."""
         assert self._server is not None
+        if slot.number >= self.size:
+            self.sessions.settle_number(slot)
         sock = self._server.start_slot(slot.number, session=slot.number >= self.size)
         if sock is None:
             return False

@@ -30,7 +30,7 @@ class Ticket:
     Args:
         ids: of each execution, its name for ``cancel``, or None.
         sessions: by index, the sessions of those executions that have one.
-        slotless: whether it is for a turn in a session alone, and no slot.
+        slotless: whether it is for turns in sessions alone, and no slot.
 
     Attributes:
         first: number of its first execution among all of the queue.
@@ -217,7 +217,7 @@ class SlotQueue:
             return ticket.granted.popleft()
 
     def has_turn(self, ticket: Ticket) -> bool:
-        """Whether the turn of a slotless ticket has come.
+        """Whether all turns of a slotless ticket have come.
 
         Raises:
             PoolClosedError: the pool is closed.
@@ -226,7 +226,7 @@ class SlotQueue:
             return False
         if self.closed:
             raise PoolClosedError
-        return self._turns.has(ticket, 0)
+        return all(self._turns.has(ticket, index) for index in ticket.sessions)
 
     def sessions_of(self, ticket: Ticket) -> list[str]:
         """The sessions in which it is a caller's turn."""

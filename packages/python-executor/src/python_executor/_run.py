@@ -377,12 +377,14 @@ class Run:
             if slot.pid is None:  # its server will say soon
                 self._look = time.monotonic() + INTERVAL
                 return
+            # Whose an orphan is, nobody can tell: with processes, branches have limits together.
+            together = len(slot.family) if limits.processes else 1
             self._watchdog = Watchdog(
                 slot.pid,
                 family=slot.server if limits.processes else None,
-                processes=limits.processes,
+                processes=limits.processes * together,
                 warm=0 if slot.root is None else slot.root.resident,
-                memory=limits.memory,
+                memory=None if limits.memory is None else limits.memory * together,
                 disk=limits.disk,
                 directory=slot.directory,
             )

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from python_executor._slot import Slot
+from python_executor.errors import SessionExistsError, SessionNotFoundError
 from python_executor.results import SessionInfo, State
 
 # Sessions without a process whose names are kept, so that their next result can say ``lost``.
@@ -28,6 +29,7 @@ class Session:
         slot: its process; None if it has none, or has lost it.
         cells: how many cells have begun since it was opened.
         running: whether somebody whose turn it is uses it.
+        copying: whether that is to branch it, or to make it a branch.
         used: when the last cell ended (``time.monotonic``).
     """
 
@@ -36,6 +38,7 @@ class Session:
         self.slot: Slot | None = None
         self.cells = 0
         self.running = False
+        self.copying = False
         self.used = 0.0
 
     @property
@@ -94,14 +97,75 @@ class Sessions:
 
     def _free_number(self) -> int:
         """A number that no session has; the least recently used one gives its own if need be."""
+        self._make_room()
+        taken = {slot.number for slot in self.slots()}
+        return next(n for n in range(self._first, self._first + self.most) if n not in taken)
+
+    def _make_room(self) -> None:
+        """Take the least recently used session's process, if there are as many as may be."""
         living = [session for session in self._by_name.values() if session.slot is not None]
         if len(living) >= self.most:
             victim = next(session for session in living if not session.running)
             self.evictions += 1
-            living.remove(victim)
             _close(victim)
-        taken = {session.slot.number for session in living if session.slot is not None}
-        return next(n for n in range(self._first, self._first + self.most) if n not in taken)
+
+    def settle_number(self, slot: Slot) -> None:
+        """Give a session's slot a number of its own, for a server of its own.
+
+        Branches have the number of the session that they come from.
+        """
+        with self._lock:
+            taken = {each.number for each in self.slots() if each is not slot}
+            if slot.number in taken:
+                free = range(self._first, self._first + self.most)
+                slot.number = next(n for n in free if n not in taken)
+
+    def begin_branch(self, source: str, name: str) -> tuple[Slot, Slot]:
+        """Take up a session to branch it, for a caller who has the turns of both.
+
+        To be followed by ``end_branch`` or ``abandon``.
+
+        Returns:
+            The process of the session, and a slot for that of the branch.
+
+        Raises:
+            SessionNotFoundError: it has no process.
+            SessionExistsError: the branch has one.
+            ForkServerError: no descriptors are to be had.
+        """
+        with self._lock:
+            session = self._by_name.get(source)
+            if session is None or session.slot is None:
+                raise SessionNotFoundError(source, lost=session is not None)
+            branch = self._by_name.get(name)
+            if branch is not None and branch.slot is not None:
+                raise SessionExistsError(name)
+            session.copying = session.running = True
+            if branch is None:
+                branch = self._by_name[name] = Session(name)
+                self._forget()
+            branch.copying = branch.running = True
+            self._make_room()
+            # It never has a server of that number: it gets one from the other's.
+            branch.slot = self._new_slot(session.slot.number)
+            return session.slot, branch.slot
+
+    def end_branch(self, source: str, name: str, *, done: bool) -> None:
+        """End what ``begin_branch`` began; ``done`` says whether there is a branch now."""
+        with self._lock:
+            session, branch = self._by_name[source], self._by_name[name]
+            if done:
+                branch.cells = session.cells
+            elif not branch.cells:
+                _close(self._by_name.pop(name))
+            else:
+                _close(branch)  # lost, as it was
+            for each in (session, branch):
+                each.copying = each.running = False
+                each.used = time.monotonic()
+            self._by_name.move_to_end(source)
+            if done:
+                self._by_name.move_to_end(name)
 
     def state(self, name: str) -> State:
         """What the next cell of an open session starts from."""
@@ -127,6 +191,9 @@ class Sessions:
             session = self._by_name.get(name)
             if session is None or not session.running:
                 return
+            if session.copying:
+                self._abandon_copy(session)
+                return
             if session.slot is not None and session.slot.root is not None:
                 if session.slot.changing:
                     session.slot.reset()
@@ -134,6 +201,12 @@ class Sessions:
                     session.slot.restore()
                 session.cells += 1  # perhaps it had begun
             session.running = False
+
+    def _abandon_copy(self, session: Session) -> None:
+        session.copying = session.running = False
+        slot = session.slot
+        if slot is not None and (slot.changing or slot.pid is None):
+            _close(session)  # not a branch yet
 
     def close(self, name: str) -> bool:
         """Close a session, whose turn the caller has; whether there was one."""

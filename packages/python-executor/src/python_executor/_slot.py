@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple, Protocol
 
 from python_executor import _messages
-from python_executor._frames import keep_frame
+from python_executor._frames import branch_frame, keep_frame
 from python_executor._processes import interrupt, is_stopped
 
 
@@ -36,6 +36,8 @@ class Root(Protocol):
 
 
 _DRAINED = 65536  # bytes at a time
+# The working directory of a session that is no branch (see ``SlotServer``).
+_FIRST_HOME = "home"
 # How many events to take at once from a slot's epoll: all that it holds.
 EVENTS = 8
 
@@ -103,6 +105,9 @@ class Slot:
         server: pid of the slot server, as far as known.
         pid: pid of the interpreter, as far as known.
         root: the fork server that forked the slot server.
+        family: the slots that have the same server, this one included: branches of a session.
+        home: of a session with branches, its working directory below that of the slot server.
+        refusal: why this can't be a branch, once the server has said so.
         cells: how many programs this interpreter has taken.
         returncode: how the interpreter ended, once it has.
         tag: of the last checkpoint that was asked for.
@@ -123,6 +128,9 @@ class Slot:
         self.server: int | None = None
         self.pid: int | None = None
         self.root: Root | None = None
+        self.family = {self}
+        self.home = ""
+        self.refusal: str | None = None
         self.cells = 0
         self.returncode: int | None = None
         self.tag = 0
@@ -152,7 +160,8 @@ class Slot:
         assert self.root is not None
         if self.root.hidden:
             return None
-        return f"{self.root.directory}/{self.number}"
+        folder = f"{self.root.directory}/{self.number}"
+        return f"{folder}/{self.home}" if self.home else folder
 
     @property
     def stopped(self) -> bool:
@@ -177,6 +186,9 @@ class Slot:
             with sock, contextlib.suppress(FileNotFoundError):
                 self.epoll.unregister(sock.fileno())
         self.server = self.pid = None
+        self.family.discard(self)
+        self.family = {self}
+        self.home = ""
 
     def prepare(self) -> None:
         """Open the next interpreter's descriptors ahead."""
@@ -214,7 +226,8 @@ class Slot:
         self.restoring = self.restored = False
         self.tag = 0
         self.generation += 1
-        if self.sock is None or not self._open_next():
+        # A server of several sessions has each until it ends: another one gets a server of its own.
+        if self.sock is None or len(self.family) > 1 or not self._open_next():
             self.detach()
             self._drop_ends()
         else:
@@ -233,6 +246,58 @@ class Slot:
             self.watch(self.ends.control, select.EPOLLIN)
         self.cells = 0
         self.changing = False
+
+    def branch(self, source: Slot) -> None:
+        """Become a branch of a session that waits; ``settle_branch`` waits for that.
+
+        Args:
+            source: the session's slot, which the caller owns too.
+
+        Raises:
+            OSError: no descriptors are to be had, or the source's process is gone.
+        """
+        self.changing = True
+        assert source.sock is not None
+        assert source.ends is not None
+        self.ends, its_ends = _open_ends(merge=self._merge)
+        try:
+            self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self.generation = 1
+                self.root = source.root
+                self.number = source.number
+                source.home = source.home or _FIRST_HOME
+                self.family = source.family
+                self.family.add(self)
+                self.epoll.register(self.sock.fileno(), select.EPOLLIN)
+                self.watch(self.ends.control, select.EPOLLIN)
+                # The server first: it is to know what the interpreter asks it for.
+                descriptors = (theirs.fileno(), *its_ends)
+                if not _messages.send(source.sock, {"branch": self.generation}, descriptors):
+                    raise BrokenPipeError
+                os.write(source.ends.control, branch_frame())
+        finally:
+            its_ends.close()
+        self.cells = source.cells
+        self.changing = False
+
+    def settle_branch(self, patience: float) -> str | None:
+        """Wait until this is a branch; returns why it can't be, None if it is.
+
+        Args:
+            patience: seconds.
+        """
+        deadline = time.monotonic() + patience
+        answer = select.poll()
+        if self.sock is not None:
+            answer.register(self.sock, select.POLLIN)
+        while self.pid is None and self.refusal is None:
+            if self.sock is None:
+                return "its server died"
+            if not answer.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                return f"it did not answer for {patience:g} s"
+            self.check()
+        return self.refusal
 
     def keep(self, most: int) -> None:
         """Have a session's interpreter leave a checkpoint behind; nothing is waited for.
@@ -317,6 +382,10 @@ class Slot:
             self.server = message.server
             if message.generation == self.generation:
                 self.pid = message.pid
+                if message.home is not None:
+                    self.home = message.home
+        elif isinstance(message, _messages.Refused):
+            self.refusal = message.reason
         elif isinstance(message, _messages.Restored) and message.generation == self.generation:
             self._note_restored(message)
         elif isinstance(message, _messages.Exited) and message.generation == self.generation:

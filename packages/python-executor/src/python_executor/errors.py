@@ -159,6 +159,65 @@ class ExecutionExistsError(PythonExecutorError, ValueError):
         )
 
 
+class SessionNotFoundError(PythonExecutorError, LookupError):
+    """A session that is to be branched has no process.
+
+    Attributes:
+        session: its name.
+        lost: whether it had one.
+    """
+
+    def __init__(self, session: str, *, lost: bool = False) -> None:
+        super().__init__(session)
+        self.session = session
+        self.lost = lost
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remake, (type(self), (self.session,), {"lost": self.lost})
+
+    def __str__(self) -> str:
+        what = "lost its process, which crashed or was evicted" if self.lost else "does not exist"
+        return (
+            f"the session {_excerpt(self.session)} {what}: there is nothing to copy. "
+            "list_sessions() says what there is; a session begins with its first cell."
+        )
+
+
+class SessionExistsError(PythonExecutorError, ValueError):
+    """A branch would have the name of a session that there is.
+
+    Attributes:
+        session: the name.
+    """
+
+    def __init__(self, session: str) -> None:
+        super().__init__(session)
+        self.session = session
+
+    def __str__(self) -> str:
+        return (
+            f"there is a session {_excerpt(self.session)} already. "
+            "Give the branch another name, or close that one first."
+        )
+
+
+class SessionCopyError(PythonExecutorError, RuntimeError):
+    """A session can't be branched; it goes on as it was.
+
+    Attributes:
+        session: its name.
+        reason: what stands in the way.
+    """
+
+    def __init__(self, session: str, reason: str) -> None:
+        super().__init__(session, reason)
+        self.session = session
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the session {_excerpt(self.session)} can't be copied: {self.reason}"
+
+
 class ForkServerError(PythonExecutorError, RuntimeError):
     """The fork server could not be started or brought back.
 
@@ -197,6 +256,12 @@ def in_one_line(error: PythonExecutorError) -> str:
     """Return an error's first line, and its last, where a traceback says what it was."""
     first, *others = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{first.rstrip('.:')}: {others[-1]}" if others else first
+
+
+def _remake(
+    kind: type[PythonExecutorError], args: tuple[object, ...], keywords: dict[str, object]
+) -> PythonExecutorError:
+    return kind(*args, **keywords)
 
 
 def _excerpt(value: object) -> str:

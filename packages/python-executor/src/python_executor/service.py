@@ -19,7 +19,7 @@ from python_executor._arguments import (
     check_seconds,
     check_seed,
 )
-from python_executor._drive import Echo, Job, drive, drive_all, in_turn
+from python_executor._drive import Echo, Job, branch, drive, drive_all, in_turn
 from python_executor._forkserver import find_python
 from python_executor._frames import MAX_FILES, VALUE_LIMIT, run_frame
 from python_executor._outcome import rejected, result_of
@@ -27,7 +27,11 @@ from python_executor._pool import Pool
 from python_executor._reports import PoolInfo, PoolStats
 from python_executor._run import Limits, Run
 from python_executor._statistics import Recorder
-from python_executor.errors import InvalidArgumentTypeError, PoolClosedError
+from python_executor.errors import (
+    InvalidArgumentError,
+    InvalidArgumentTypeError,
+    PoolClosedError,
+)
 from python_executor.results import Execution, ExecutionResult, SessionInfo
 from python_executor.sandbox import SandboxMode, SandboxPolicy
 
@@ -300,7 +304,49 @@ class PythonExecutorService:
         """
         self._pool.check()
         check_name("session", session)
-        return in_turn(self._pool, session, lambda: self._pool.sessions.close(session))
+        return in_turn(self._pool, [session], lambda: self._pool.sessions.close(session))
+
+    def fork_session(self, src: str, dst: str) -> None:
+        """Copy a session: another goes on from its state, with copies of its files.
+
+        The memory is shared until one of both changes it. Waits for the cells of both that were
+        called before; takes no interpreter of the pool. ``random`` and the other generators go on
+        in both from where they are: give ``seed=`` to the next cells if they are to differ.
+
+        What a copy can't have, for which it is refused: other threads, child processes, open pipes
+        and sockets. What it shares with the source: files that are mapped with MAP_SHARED. Open
+        files are opened anew in the copy, at the same position; absolute paths into the working
+        directory that the program has stored still name the source's, and can't be reached.
+
+        Args:
+            src: the session.
+            dst: the name of the copy.
+
+        Raises:
+            SessionNotFoundError: ``src`` has no process: there was no cell yet, or it is lost.
+            SessionExistsError: ``dst`` has one (a ``ValueError``).
+            SessionCopyError: ``src`` can't be copied, and goes on as it was.
+            InvalidArgumentError: a name is empty, or both are the same.
+            InvalidArgumentTypeError: a name is not a string.
+            PoolClosedError: the pool is closed.
+            ForkServerError: no descriptors are to be had.
+
+        Example:
+            >>> with PythonExecutorService(pool_size=1) as executor:
+            ...     _ = executor.execute("x = 1", session="root")
+            ...     executor.fork_session("root", "branch")
+            ...     _ = executor.execute("x = 2", session="root")
+            ...     executor.execute("x", session="branch")["value"]
+            '1'
+        """
+        pool = self._pool
+        pool.check()
+        check_name("src", src)
+        check_name("dst", dst)
+        if src == dst:
+            raise InvalidArgumentError("dst", dst, "another name than src")
+        checkpoint = CHECKPOINTS[self._checkpoint]
+        in_turn(pool, [src, dst], lambda: branch(pool, src, dst, checkpoint))
 
     def list_sessions(self) -> list[SessionInfo]:
         """Return the sessions that have a process, the least recently used first.

@@ -146,6 +146,8 @@ _SERVING = f"""
     {_OF_A_PROCESS} {_SIGNAL_SENDING} {_MODES}
     fork vfork prctl setsid seccomp landlock_restrict_self
 """
+# Of a server of sessions, too: hand descriptors to branches, and make rules for them.
+_SERVING_SESSIONS = "sendmsg landlock_create_ruleset landlock_add_rule"
 # What the servers' own list lets pass and no program may.
 _ONLY_SERVING = "fork vfork setsid seccomp landlock_restrict_self"
 
@@ -205,7 +207,7 @@ def server_filter(
     refused = _CLONE_REFUSED & ~_CLONE_PARENT if sessions else _CLONE_REFUSED
     rules.allow_if("clone", (Condition(0, 0, refused),), otherwise=_EPERM)
     if sessions:
-        rules.answer(ALLOW, "sendmsg")
+        rules.answer(ALLOW, *_SERVING_SESSIONS.split())
     for name, mode in (("mknod", 1), ("mknodat", 2)):
         rules.allow_if(
             name,
@@ -278,7 +280,9 @@ def program_filter(
     rules.answer(_SUCCESS, *_MODES.split())
     refused = set(_ONLY_SERVING.split())
     if sessions:
-        refused -= {"setsid"}  # a checkpoint leads its own group
+        # A copy leads its own group; a branch has rules of its own.
+        refused -= {"setsid", "landlock_restrict_self"}
+        refused |= set(_SERVING_SESSIONS.split()) - {"sendmsg"}
     if processes:
         refused -= {"fork", "vfork", "setsid"}
         process = [(Condition(0, 0, _CLONE_THREAD | (_CLONE_PARENT if sessions else 0)),)]
@@ -288,8 +292,8 @@ def program_filter(
     if sessions:
         process.append((Condition(0, cloning.FLAGS),))
     rules.allow_if("clone", thread, *process, otherwise=_EPERM)
-    if not network:
-        refused |= {"recvmsg", "sendmsg"} if sessions else {"recvmsg"}
+    if not network:  # a branch takes its descriptors
+        refused |= {"sendmsg"} if sessions else {"recvmsg"}
     rules.answer(_EPERM, *sorted(refused))
     return rules.assemble()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import builtins
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import limits
 from .wakeup import set_handler
@@ -69,6 +69,31 @@ class CellLoop:
             raise error
         finally:
             del error  # its traceback holds this frame
+
+    def descriptors(self) -> set[int]:
+        """What the loop has open, if it is one of asyncio's own."""
+        found: set[int] = set()
+        loop: Any = self._loop
+        for name in ("_selector", "_ssock", "_csock"):
+            held: Any = getattr(loop, name, None)
+            if held is not None:
+                found.add(held.fileno())
+        return found
+
+    def renew(self) -> None:
+        """Have descriptors of the loop's own, in a copy of this process that goes on beside it.
+
+        What asyncio calls in its subclasses' constructors, and keeps between them.
+        """
+        loop: Any = self._loop
+        if loop is None or not self.descriptors():
+            return
+        loop._selector.close()  # noqa: SLF001
+        loop._selector = type(loop._selector)()  # noqa: SLF001
+        for end in (loop._ssock, loop._csock):  # noqa: SLF001
+            end.close()
+        loop._internal_fds -= 1  # noqa: SLF001
+        loop._make_self_pipe()  # noqa: SLF001
 
     def _complete(
         self, cell: Callable[[], Awaitable[object]]

@@ -99,6 +99,10 @@ class WorkingFiles:
                 _close(target)
         return problem
 
+    def move(self, directory: str) -> None:
+        """Go on in a directory that holds a copy of all, of which nothing counts as made there."""
+        self._directory = directory
+
     def _create(self, name: str) -> int:
         """Open a new file, and make the directories above it."""
         *parts, last = name.split("/")

@@ -87,8 +87,8 @@ class Interpreter:
         begun = False
         cells = 0
         while (frame := frames.receive(CONTROL)) is not None:
-            if frame["kind"] == "keep":
-                self._leave_behind(frame)
+            if frame["kind"] != "run":
+                self._copy(frame)
                 continue
             process = _getpid()  # of a session that was restored it is another
             if frame["name"] is None:
@@ -176,8 +176,8 @@ class Interpreter:
         """The frame that tells that a program begins."""
         return STARTED
 
-    def _leave_behind(self, frame: dict[str, Any]) -> None:
-        """Leave a checkpoint behind, if this is the interpreter of a session."""
+    def _copy(self, frame: dict[str, Any]) -> None:
+        """Leave a copy behind, if this is the interpreter of a session."""
 
     def _renew(self) -> None:
         """Make a fresh ``__main__``, the streams ours and seeds forgotten; all else stays."""

@@ -145,9 +145,18 @@ class Ruleset:
         return True
 
     def restriction(self) -> linux.Call:
-        """Prepare to restrict a thread, and all that it starts, for good; needs no_new_privs.
+        """Prepare to restrict a thread to it, as ``restriction`` does."""
+        return restriction(self.descriptor, self._version)
 
-        The kernel refuses when 16 domains are stacked (E2BIG).
-        """
-        flags = _LOG_SAME_EXEC_OFF | _LOG_SUBDOMAINS_OFF if self._version >= 7 else 0
-        return linux.prepared_syscall(_RESTRICT_SELF, self.descriptor, flags)
+
+def restriction(descriptor: int, version: int) -> linux.Call:
+    """Prepare to restrict a thread, and all that it starts, for good; needs no_new_privs.
+
+    The kernel refuses when 16 domains are stacked (E2BIG).
+
+    Args:
+        descriptor: of a ruleset.
+        version: the kernel's ABI.
+    """
+    flags = _LOG_SAME_EXEC_OFF | _LOG_SUBDOMAINS_OFF if version >= 7 else 0
+    return linux.prepared_syscall(_RESTRICT_SELF, descriptor, flags)

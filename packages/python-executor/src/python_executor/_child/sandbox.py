@@ -273,6 +273,25 @@ class Sandbox:
         ruleset.grant(home, landlock.WRITE | landlock.OWN | execute)
         return ruleset
 
+    def rules_for(self, base: str) -> list[int]:
+        """Make what keeps a branch out of the directories of others.
+
+        Args:
+            base: its own.
+
+        Returns:
+            The descriptor of a ruleset, to be closed; nothing if there is no Landlock.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        return [self._make_ruleset(base).descriptor] if self._abi else []
+
+    def restrict(self, descriptor: int) -> None:
+        """Keep a branch to its rules, if so many layers can be stacked."""
+        with suppress(OSError):  # E2BIG: it has the layers of those that it comes from
+            linux.make([landlock.restriction(descriptor, self._abi)])
+
     def restrictions(self) -> list[linux.Call]:
         """What an interpreter does first, while the ruleset's descriptor is still open."""
         return [] if self._ruleset is None else [self._ruleset.restriction()]

@@ -1,4 +1,8 @@
-"""The interpreter of a session: runs cells, and after each leaves a copy of itself behind."""
+"""The interpreter of a session: runs cells, and between them makes copies of itself.
+
+A *checkpoint* is what the session goes back to when this process has died; a *branch* goes on
+beside it, as another session's interpreter.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ import os
 import select
 import signal
 import socket
-import stat
 import struct
 from typing import TYPE_CHECKING, Any
 
-from . import frames, linux, randomness
+from . import descriptors, frames, linux, moving, randomness
+from .awaiting import cell_loop
 from .interpreter import CONTROL, PRIVATE, STARTED, Interpreter
 
 if TYPE_CHECKING:
@@ -21,15 +25,18 @@ if TYPE_CHECKING:
 
 # A cell may patch ``builtins`` and ``os``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
-_exit, _fstat, _getpid, _getppid, _lseek = os._exit, os.fstat, os.getpid, os.getppid, os.lseek
+_close, _dup2, _exit, _getpid, _getppid = os.close, os.dup2, os._exit, os.getpid, os.getppid
 _read, _setsid, _write = os.read, os.setsid, os.write
 _poll = select.poll
 _await_signal = _signal.sigwait
 _INTERRUPT = (int(signal.SIGINT),)
 # What is said to the server.
-CHECKPOINT, DONE, READY, _LISTENER = b"c", b"d", b"r", b"l"
+BRANCH, CHECKPOINT, DONE, READY, _LISTENER = b"b", b"c", b"d", b"r", b"l"
 _message = struct.Struct("=cQQ").pack
-_REPLY = 256
+# The longest reply (bytes): a directory.
+_REPLY = 4096 + 1
+# What a branch gets: control socket, stdout, stderr, the socket to the server; perhaps its rules.
+_MOST_HANDED = 5
 _DRAINED = 65536  # bytes at a time
 
 
@@ -64,62 +71,110 @@ class SessionInterpreter(Interpreter):
             return STARTED
         return frames.encode({"kind": "started", "unprotected": self._unprotected})
 
-    def _leave_behind(self, frame: dict[str, Any]) -> None:
+    def _copy(self, frame: dict[str, Any]) -> None:
+        if frame["kind"] == "branch":
+            try:
+                self._branch()
+            except OSError:
+                return  # the server has told the host, or will
+        else:
+            self._leave_checkpoint(frame["most"], frame["tag"])
+
+    def _leave_checkpoint(self, most: int, tag: int) -> None:
+        """Leave behind what this can be brought back from, if the server agrees.
+
+        Args:
+            most: bytes of memory that this process may have for that.
+            tag: what the host knows the copy by.
+        """
         while True:
             try:
-                self._unprotected = self._ask(frame["most"], frame["tag"])
-                if self._unprotected or self._leave_checkpoint():
+                _write(PRIVATE, _message(CHECKPOINT, most, tag))
+                self._unprotected, _, _ = _hear()
+                if self._unprotected:
                     return
+                state = _Unforkable()
+                if self._clone():
+                    # Before the next cell begins, the server is to know it, and no signal to
+                    # reach it.
+                    self._unprotected, _, _ = _hear()
+                    return
+                _await_signal(_INTERRUPT)
+                state.restore()
+                self._files.send_changed(CONTROL, -1)  # what is there was not made by the next cell
+                for descriptor in (PRIVATE, CONTROL):
+                    _drain(descriptor)
+                _write(PRIVATE, _message(READY, 0, 0))
             except OSError as error:
                 self._unprotected = error.strerror or "the fork failed"
                 return
 
-    def _ask(self, most: int, tag: int) -> str:
-        """Ask the server whether this process may be cloned; returns why not.
+    def _branch(self) -> None:
+        """Make a copy of this that goes on as another session, if the server agrees.
+
+        Raises:
+            OSError: the server is gone, or this process could not be copied.
+        """
+        uncopied = descriptors.first_uncopied(PRIVATE, cell_loop.descriptors())
+        _write(PRIVATE, _message(BRANCH, 0 if uncopied is None else uncopied + 1, 0))
+        reason, directory, handed = _hear()
+        try:
+            if reason:
+                return
+            state = _Unforkable()
+            if self._clone():
+                _hear()
+                return
+            control, out, err, private, *rules = handed
+            for descriptor, target in ((out, 1), (err, 2)):
+                _dup2(descriptor, target)
+            for descriptor, target in ((control, CONTROL), (private, PRIVATE)):
+                _dup2(descriptor, target, False)  # noqa: FBT003  (not inheritable)
+            state.restore()
+            self._go_on_in(directory, state.offsets, rules)
+        finally:
+            for descriptor in handed:
+                _close(descriptor)
+
+    def _go_on_in(self, directory: str, offsets: dict[int, int], rules: list[int]) -> None:
+        """Leave all that is the other session's, in a branch.
 
         Args:
-            most: bytes of memory that it may have for that.
-            tag: what the host knows the clone by.
+            directory: with copies of its files.
+            offsets: positions of its open files.
+            rules: what keeps this out of the other's directory.
         """
-        if self._cloning is None:
-            return "this machine can't"
-        _write(PRIVATE, _message(CHECKPOINT, most, tag))
-        return self._hear()
+        self._unprotected = ""
+        descriptors.reopen(offsets, self._directory, directory)
+        cell_loop.renew()
+        moving.move(self._directory, directory)
+        for rule in rules:
+            self._server.sandbox.restrict(rule)
+        self._directory = directory
+        self._stdin.move(directory)
+        self._files.move(directory)
+        self._files.send_changed(CONTROL, -1)  # what is there was not made by the next cell
 
-    def _hear(self) -> str:
-        """Take the server's reply; returns what is wrong."""
-        reply = _read(PRIVATE, _REPLY)
-        return "" if reply == b"+" else reply.decode() or "its server is gone"
+    def _clone(self) -> bool:
+        """Clone this process; whether this is the one that has gone on all the time.
 
-    def _leave_checkpoint(self) -> bool:
-        """Clone this process; returns when the clone waits, and, in the clone, when it goes on.
-
-        Returns:
-            Whether this is the process that has gone on all the time.
+        Raises:
+            OSError: the kernel refused.
         """
         assert self._cloning is not None
-        memory = _Unforkable()
         try:
             pid = self._cloning()
         except OSError:
             _write(PRIVATE, _message(DONE, 0, 0))
-            _read(PRIVATE, _REPLY)
+            _hear()
             raise
         if pid:
-            # Before the next cell begins, the server is to know it, and no signal to reach it.
-            self._unprotected = self._hear()
             return True
         _setsid()
         linux.make((self._death,))
         if _getppid() != self._parent:
             _exit(1)  # the server died before its end was to be ours
         _write(PRIVATE, _message(DONE, _getpid(), 0))
-        _await_signal(_INTERRUPT)
-        memory.restore()
-        self._files.send_changed(CONTROL, -1)  # what is there now was not made by the next cell
-        for descriptor in (PRIVATE, CONTROL):
-            _drain(descriptor)
-        _write(PRIVATE, _message(READY, 0, 0))
         return False
 
 
@@ -127,13 +182,28 @@ class _Unforkable:
     """What a clone shares with the process that runs on, or finds changed."""
 
     def __init__(self) -> None:
-        self._offsets = _offsets()
+        self.offsets = descriptors.offsets(PRIVATE)
         self._random = randomness.state()
 
     def restore(self) -> None:
-        for descriptor, offset in self._offsets.items():
-            _lseek(descriptor, offset, 0)
+        descriptors.seek(self.offsets)
         randomness.go_on_from(self._random)
+
+
+def _hear() -> tuple[str, str, list[int]]:
+    """Take the server's reply.
+
+    Returns:
+        What is wrong; of a branch, its directory, and the descriptors that it gets.
+    """
+    private = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, PRIVATE)
+    try:
+        data, handed, _, _ = socket.recv_fds(private, _REPLY, _MOST_HANDED)
+    finally:
+        private.detach()
+    if data[:1] == b"+":
+        return "", data[1:].decode(), handed
+    return data.decode() or "its server is gone", "", handed
 
 
 def _drain(descriptor: int) -> None:
@@ -142,16 +212,3 @@ def _drain(descriptor: int) -> None:
     waiting.register(descriptor, select.POLLIN)
     while waiting.poll(0) and _read(descriptor, _DRAINED):
         pass
-
-
-def _offsets() -> dict[int, int]:
-    """The positions of the program's open files."""
-    asked = _poll()
-    for descriptor in range(3, PRIVATE):
-        asked.register(descriptor, 0)
-    closed = {descriptor for descriptor, event in asked.poll(0) if event & select.POLLNVAL}
-    return {
-        descriptor: _lseek(descriptor, 0, 1)
-        for descriptor in (0, *range(3, PRIVATE))
-        if descriptor not in closed and stat.S_ISREG(_fstat(descriptor).st_mode)
-    }

@@ -1,49 +1,53 @@
-"""The server of a session: forks its interpreter, and keeps what it can go back to.
+"""The server of a session and its branches: what forks, and keeps, all of their processes.
 
 ::
 
     server ──fork──> interpreter          runs the cells
-       └──(clone)──> checkpoint           waits, as the interpreter was after the last cell
+       ├──(clone)──> checkpoint           waits, as the interpreter was after the last cell
+       ├──(clone)──> interpreter          of a branch: was a copy, and runs cells of its own
+       └──(clone)──> checkpoint           of that
 
-The interpreter clones itself after a cell, when the answer is out: so nobody waits for that, and
-it is the parent that runs on, with its pid, threads and open files. The child is this server's own,
-and sleeps until the interpreter has died, or is to be forgotten.
+An interpreter clones itself between two cells: so nobody waits for a checkpoint, and it is the
+parent that runs on, with its pid, threads and open files. The child is this server's own. A
+checkpoint sleeps until its interpreter has died, or is to be forgotten; a branch goes on at once.
 """
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: PTH102, PTH123
+# ruff: noqa: PTH101, PTH102, PTH106
 from __future__ import annotations
 
+import array
 import ctypes
 import os
-import re
 import select
 import signal
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from . import messages, notifications, syscalls, tree
+from . import copying, directories, messages, notifications, processes, syscalls, tree
 from .cloning import Cloning
-from .session import CHECKPOINT, DONE, READY, SessionInterpreter
+from .members import Copy, Member, Wanted
+from .session import BRANCH, CHECKPOINT, DONE, READY, SessionInterpreter
 from .slot import SlotServer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .interpreter import Interpreter
 
-# How long a clone that was agreed on may take to be told of (seconds). Of one that isn't, nobody
-# could say what it does.
-_PATIENCE = 1.0
 # The most messages that may be waiting: two for a checkpoint, and what a cell writes there.
 _UNHEARD = 16
 _ONE_DESCRIPTOR = socket.CMSG_LEN(4)
-# A message from the interpreter: a letter and two numbers.
+# A message from an interpreter: a letter and two numbers.
 _MESSAGE = struct.Struct("=cQQ")
-_STATUS = re.compile(rb"^(?:RssAnon:\s+(\d+) kB|Threads:\s+(\d+))$", re.MULTILINE)
+# Modes of a directory that holds those of branches: programs may not list it, because names of
+# others are nobody's business; here it is opened for what has to be changed.
+_CLOSED, _OPENED = 0o100, 0o300
+_NAME_BYTES = 8
 
 
 class SessionServer(SlotServer):
@@ -52,72 +56,146 @@ class SessionServer(SlotServer):
     cloning: Cloning | None = None
 
     def _enter(self, highest: int) -> SessionInterpreter:
-        self._checkpoint: int | None = None
-        self._tag = 0  # which cell the checkpoint was made after, or the one that is agreed on
-        self._restoring = False  # until the checkpoint says that it goes on
-        self._agreed = False  # to a clone that has not been told of
-        self._private: socket.socket | None = None  # to the interpreter
+        self._members: dict[int, Member] = {}  # by the descriptor of their line
+        self._privates: dict[int, Member] = {}  # by that of the socket to their interpreter
+        self._copy: Copy | None = None
         self._listener: int | None = None
+        self._top = os.path.dirname(self._home)  # noqa: PTH120
+        self._members[self._control.fileno()] = Member(self._control, self._top, self._home)
         with suppress(OSError):  # there will be no checkpoints
             self.cloning = Cloning()
         self.sandbox.enter_slot(session=True)
         return SessionInterpreter(self, self._home, highest)
 
     def serve(self) -> Interpreter | None:
-        """Serve until the host is gone or the root died; a forked child returns its interpreter."""
-        while not self.wakeup.stopping:
-            signalled, ready = self.wakeup.wait_for_any(_PATIENCE if self._agreed else None)
+        """Serve until no session is left; a forked child returns its interpreter."""
+        while self._members and not self.wakeup.stopping:
+            copy = self._copy
+            patience = None if copy is None else max(0.0, copy.deadline - time.monotonic())
+            signalled, ready = self.wakeup.wait_for_any(patience)
             if signalled:
                 self._reap()
-            if self._control.fileno() in ready:
-                message = messages.receive(self._control)
-                if message is None:
-                    break
-                request, descriptors = message
-                if "restore" in request:
-                    self._restore(request["restore"], request["tag"])
-                elif self._start(request["recycle"], descriptors):
+            line = next((self._members[each] for each in ready if each in self._members), None)
+            if line is not None:
+                if self._on_line(line):
                     return self._interpreter
-            elif self._private is not None and self._private.fileno() in ready:
-                self._on_message()
-            elif self._listener in ready:
-                self._on_question()
-            elif not ready and not signalled and self._agreed:
-                self._give_up_checkpoint()
+            else:
+                for descriptor in ready:
+                    member = self._privates.get(descriptor)
+                    # One of these may begin a copy, for which the others then wait.
+                    if member is not None and self._copy_is_free_for(member):
+                        self._on_message(member)
+                if self._listener in ready:
+                    self._on_question()
+            if self._copy is not None and time.monotonic() >= self._copy.deadline:
+                self._give_up_copy("its copy died, or did not answer")
         self._end()
         return None  # the root removes the directory
 
-    def _start(self, generation: int, descriptors: Sequence[int]) -> bool:
-        """Fork a pristine interpreter in place of all that there is; whether this is it."""
+    def _on_line(self, member: Member) -> bool:
+        """Do what the host asks; whether this is a new interpreter."""
+        message = messages.receive(member.line)
+        if message is None:
+            self._leave(member)
+            return False
+        request, descriptors = message
+        if "recycle" in request:
+            return self._start(member, request["recycle"], descriptors)
+        if "restore" in request:
+            self._restore(member, request["restore"], request["tag"])
+        else:
+            self._want(member, Wanted(request["branch"], descriptors))
+        return False
+
+    def _start(self, member: Member, generation: int, descriptors: Sequence[int]) -> bool:
+        """Fork a pristine interpreter in place of all that there is; whether this is it.
+
+        Only if there are no branches: if some are left, the host has closed them.
+        """
+        for other in list(self._members.values()):
+            if other is not member:
+                self._leave(other)
         self._end()
         self._scratch.clear()
+        member.base, member.home = self._top, self._home
         os.mkdir(self._home, 0o700)
         os.chdir(self._home)
-        self._private, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.descriptors = (*descriptors, theirs.detach())
+        theirs = self._connect(member)
+        self.descriptors = (*descriptors, theirs)
         pid = tree.fork()
         if pid == 0:
             return True
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors = ()
-        self.wakeup.watch(self._private.fileno())
-        self._child = pid
-        self._generation = generation
-        messages.tell_forked(self._control, generation, pid, self.pid)
+        member.child = pid
+        member.generation = generation
+        messages.tell_forked(member.line, generation, pid, self.pid)
         return False
 
+    def _connect(self, member: Member) -> int:
+        """Make a new socket to an interpreter; returns the descriptor of its end."""
+        member.private, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._privates[member.private.fileno()] = member
+        if self._copy is None:  # while a copy is made, others wait
+            self.wakeup.watch(member.private.fileno())
+        return theirs.detach()
+
+    def _disconnect(self, member: Member) -> None:
+        private, member.private = member.private, None
+        if private is None:
+            return
+        descriptor = private.fileno()
+        del self._privates[descriptor]
+        if self._copy_is_free_for(member):
+            self.wakeup.unwatch(descriptor)
+        private.close()
+
     def _end(self) -> None:
-        """Kill the interpreter, all that it can go back to, and every descendant."""
-        self._child = self._checkpoint = None
-        self._agreed = self._restoring = False
+        """Kill all interpreters, all that they can go back to, and every descendant."""
+        for member in self._members.values():
+            member.child = member.checkpoint = None
+            member.restoring = False
+        if self._copy is not None:
+            self._give_up_copy("its session ended")
         self._end_descendants()
         self.wakeup.forget()
-        if self._private is not None:
-            self.wakeup.unwatch(self._private.fileno())
-            self._private.close()
-            self._private = None
+        for member in self._members.values():
+            self._disconnect(member)
         self._forget_listener()
+
+    def _leave(self, member: Member) -> None:
+        """Forget a session, which the host has closed."""
+        del self._members[member.line.fileno()]
+        self.wakeup.unwatch(member.line.fileno())
+        member.line.close()
+        for pid in (member.child, member.checkpoint):
+            if pid is not None:
+                tree.kill(pid)
+                tree.reap(pid)
+        member.child = member.checkpoint = None
+        if self._copy is not None and self._copy.member is member:
+            self._give_up_copy("its session was closed")
+        self._disconnect(member)
+        if member.wanted is not None:
+            member.wanted.close()
+        if self._members:  # else all of it goes
+            self._end_strangers()
+            self._remove_home(member)
+
+    def _remove_home(self, member: Member) -> None:
+        try:
+            os.chmod(member.base, _OPENED)
+            directories.remove(member.home)
+            os.chmod(member.base, _CLOSED)
+            if member.base != self._top:
+                outer = os.path.dirname(member.base)  # noqa: PTH120
+                os.chmod(outer, _OPENED)
+                with suppress(OSError):  # it has branches of its own
+                    os.rmdir(member.base)
+                os.chmod(outer, _CLOSED)
+        except OSError:
+            return  # an outer one was removed before; or the root will do it
 
     def _forget_listener(self) -> None:
         if self._listener is not None:
@@ -125,73 +203,73 @@ class SessionServer(SlotServer):
             os.close(self._listener)
             self._listener = None
 
-    def _restore(self, generation: int, tag: int) -> None:
-        """Have the checkpoint go on in place of the interpreter, and tell the host.
+    def _restore(self, member: Member, generation: int, tag: int) -> None:
+        """Have a checkpoint go on in place of its interpreter, and tell the host.
 
         Args:
+            member: whose.
             generation: what the host calls it from now on.
             tag: what the checkpoint must have, lest it be from before the last cell that ended.
         """
-        if self._child is not None:
-            tree.kill(self._child)
-            tree.reap(self._child)
-            self._child = None
-        self._hear_out()
-        if self._agreed or self._tag != tag:
-            self._drop_checkpoint()
+        if member.child is not None:
+            tree.kill(member.child)
+            tree.reap(member.child)
+            member.child = None
+        self._hear_out(member)
+        if self._copy is not None and self._copy.member is member:
+            self._give_up_copy("its session goes back")
+        if member.tag != tag:
+            _drop_checkpoint(member)
         self._end_strangers()
-        self._generation = generation
-        self._child, self._checkpoint = self._checkpoint, None
-        self._restoring = self._child is not None
-        if self._child is None:
-            messages.tell_restored(self._control, generation, 0, self.pid)
+        member.generation = generation
+        member.child, member.checkpoint = member.checkpoint, None
+        member.restoring = member.child is not None
+        if member.child is None:
+            messages.tell_restored(member.line, generation, 0, self.pid)
         else:
             for number in (signal.SIGINT, signal.SIGCONT):
-                os.kill(self._child, number)  # it may have ended, and isn't reaped yet
+                os.kill(member.child, number)  # it may have ended, and isn't reaped yet
 
-    def _hear_out(self) -> None:
-        """Take what the interpreter has told, and we have not heard yet: of its last checkpoint."""
+    def _hear_out(self, member: Member) -> None:
+        """Take what an interpreter has told, and we have not heard yet: of its last checkpoint."""
         for _ in range(_UNHEARD):
-            if self._private is None or not select.select([self._private], [], [], 0)[0]:
+            if member.private is None or not select.select([member.private], [], [], 0)[0]:
                 break
-            self._on_message()
+            self._on_message(member)
 
-    def _on_message(self) -> None:
-        """The interpreter, or the code that runs there, asks for a checkpoint or tells of one."""
-        assert self._private is not None
+    def _on_message(self, member: Member) -> None:
+        """An interpreter, or the code that runs there, asks for a copy or tells of one."""
+        assert member.private is not None
         try:
-            data, ancillary, _, _ = self._private.recvmsg(_MESSAGE.size, _ONE_DESCRIPTOR)
+            data, ancillary, _, _ = member.private.recvmsg(
+                _MESSAGE.size, _ONE_DESCRIPTOR, socket.MSG_DONTWAIT
+            )
+        except BlockingIOError:
+            return
         except ConnectionResetError:
             data, ancillary = b"", []
         for _, _, content in ancillary:
             self._listen(int.from_bytes(content, sys.byteorder))
             return
         if len(data) != _MESSAGE.size:  # closed, or not what we send: it can't ask any more
-            self.wakeup.unwatch(self._private.fileno())
-            self._private.close()
-            self._private = None
+            self._disconnect(member)
             return
         kind, number, tag = _MESSAGE.unpack(data)
-        if kind == CHECKPOINT:
-            self._tag = tag
-            if self._agreed or not self.sandbox.processes:
-                self._end_strangers()  # what it has cloned, and not told of
-            reason = self._why_not(number)
-            self._agreed = not reason
-            if reason:
-                self._drop_checkpoint()  # it would be older than the next cell's beginning
-            self._reply(reason)
-        elif kind == READY and self._restoring and self._child is not None:
-            self._restoring = False
-            messages.tell_restored(self._control, self._generation, self._child, self.pid)
-        elif kind == DONE and self._agreed:
-            self._drop_checkpoint()
-            if number in tree.children() and number != self._child:
-                self._checkpoint = number
-                # It has nothing to do; if it is not what we made, it is to do nothing either.
-                os.kill(number, signal.SIGSTOP)
-            self._end_strangers()
-            self._reply("" if self._checkpoint else "it could not be copied")
+        copy = self._copy
+        if kind in (CHECKPOINT, BRANCH):
+            if copy is not None and copy.member is member:
+                self._give_up_copy("it asked twice")
+            elif copy is not None:
+                return  # heard out: its interpreter is dead
+            if kind == CHECKPOINT:
+                self._agree_on_checkpoint(member, most=number, tag=tag)
+            else:
+                self._agree_on_branch(member, uncopied=number)
+        elif kind == READY and member.restoring and member.child is not None:
+            member.restoring = False
+            messages.tell_restored(member.line, member.generation, member.child, self.pid)
+        elif kind == DONE and copy is not None and copy.member is member:
+            self._take_copy(copy, number)
 
     def _listen(self, descriptor: int) -> None:
         """Take the listener of a new interpreter; it sends it before it runs anything."""
@@ -201,61 +279,198 @@ class SessionServer(SlotServer):
         else:
             os.close(descriptor)
 
-    def _reply(self, reason: str) -> None:
-        if self._private is None:
-            return
-        try:
-            self._private.send(reason.encode() or b"+", socket.MSG_DONTWAIT)
-        except OSError:
-            return  # it doesn't read its replies, or is gone
-
-    def _why_not(self, most: int) -> str:
-        """Why the interpreter can't be cloned now; empty if it can.
+    def _agree_on_checkpoint(self, member: Member, *, most: int, tag: int) -> None:
+        """Let an interpreter leave a copy of itself behind, if it can.
 
         Args:
+            member: whose.
+            most: bytes of memory of its own that it may have for that.
+            tag: what the copy is to be known by.
+        """
+        member.tag = tag
+        reason = self._why_not(member, most)
+        if reason:
+            _drop_checkpoint(member)  # it would be older than the next cell's beginning
+        else:
+            self._begin_copy(Copy(member, None))
+        _reply(member, reason)
+
+    def _want(self, member: Member, wanted: Wanted) -> None:
+        """Note that the host wants a branch; the interpreter, which was told too, will ask."""
+        if member.wanted is not None:
+            member.wanted.close()
+        member.wanted = wanted
+        if member.child is None:
+            self._refuse(member, "its process has ended")
+
+    def _agree_on_branch(self, member: Member, *, uncopied: int) -> None:
+        """Make ready what a branch needs, and let the interpreter clone itself, if it can.
+
+        Args:
+            member: whose.
+            uncopied: one more than the descriptor of something that it can't take along; or 0.
+        """
+        wanted = member.wanted
+        if wanted is None:  # a cell made that up
+            _reply(member, "nobody wants it")
+            return
+        reason = self._why_not(member, sys.maxsize)
+        if uncopied and not reason:
+            reason = f"it has a pipe, a socket or the like open (descriptor {uncopied - 1})"
+        branch = None
+        rules: list[int] = []
+        if not reason:
+            try:
+                branch = self._make_branch(member, wanted)
+                rules = self.sandbox.rules_for(branch.base)
+            except OSError as error:
+                reason = f"its files can't be copied ({error.strerror})"
+        if branch is None or reason:
+            self._refuse(member, reason)
+            _reply(member, reason)
+            if branch is not None:
+                self._remove_home(branch)
+            return
+        self._begin_copy(Copy(member, branch))
+        private = self._connect(branch)
+        handed = [*wanted.ends, private, *rules]
+        _reply(member, "", branch.home, handed)
+        for descriptor in (private, *rules):
+            os.close(descriptor)
+
+    def _make_branch(self, member: Member, wanted: Wanted) -> Member:
+        """Make a branch's directories, with copies of all files.
+
+        Raises:
+            OSError: that failed; nothing is left.
+        """
+        if member.base == self._top and len(self._members) == 1:
+            # Until now nobody else was there to be kept out.
+            _remove_others(self._top, self._home)
+        base = f"{member.base}/{os.urandom(_NAME_BYTES).hex()}"
+        branch = Member(wanted.line, base, f"{base}/home")
+        branch.generation = wanted.generation
+        os.chmod(member.base, _OPENED)
+        os.mkdir(base, _OPENED)
+        os.chmod(member.base, _CLOSED)
+        try:
+            os.mkdir(branch.home, 0o700)
+            copying.copy(member.home, branch.home)
+        except OSError:
+            self._remove_home(branch)
+            raise
+        os.chmod(base, _CLOSED)
+        return branch
+
+    def _refuse(self, member: Member, reason: str) -> None:
+        """Tell the host that there will be no branch."""
+        wanted, member.wanted = member.wanted, None
+        if wanted is not None:
+            messages.send(wanted.line, {"kind": "refused", "reason": reason})
+            wanted.close()
+
+    def _begin_copy(self, copy: Copy) -> None:
+        """Agree on a clone. Until it is told of, nobody else's is made: whose would it be?"""
+        for descriptor, member in self._privates.items():
+            if member is not copy.member:
+                self.wakeup.unwatch(descriptor)
+        self._copy = copy
+
+    def _copy_is_free_for(self, member: Member) -> bool:
+        return self._copy is None or self._copy.member is member
+
+    def _end_copy(self) -> Copy:
+        copy = self._copy
+        assert copy is not None
+        for descriptor, member in self._privates.items():
+            if member is not copy.member:
+                self.wakeup.watch(descriptor)
+        self._copy = None
+        return copy
+
+    def _take_copy(self, copy: Copy, pid: int) -> None:
+        """Take the clone that an interpreter tells of, if there is one."""
+        self._end_copy()
+        member, branch = copy.member, copy.branch
+        made = pid in tree.children() and not self._is_known(pid)
+        if branch is None:
+            _drop_checkpoint(member)
+            if made:
+                member.checkpoint = pid
+                # It has nothing to do; if it is not what we made, it is to do nothing either.
+                os.kill(pid, signal.SIGSTOP)
+        elif made:
+            branch.child = pid
+            self._admit(member, branch)
+        else:
+            self._forget_branch(member, branch, "it could not be copied")
+        self._end_strangers()
+        _reply(member, "" if made else "it could not be copied")
+
+    def _admit(self, member: Member, branch: Member) -> None:
+        """Begin to serve a branch, and tell the host."""
+        wanted, member.wanted = member.wanted, None
+        assert wanted is not None
+        for descriptor in wanted.ends:
+            os.close(descriptor)
+        self._members[branch.line.fileno()] = branch
+        self.wakeup.watch(branch.line.fileno())
+        told = {"kind": "forked", "generation": branch.generation, "pid": branch.child}
+        folder = os.path.relpath(branch.home, self._top)
+        messages.send(branch.line, {**told, "server": self.pid, "home": folder})
+
+    def _forget_branch(self, member: Member, branch: Member, reason: str) -> None:
+        self._disconnect(branch)
+        self._refuse(member, reason)
+        self._remove_home(branch)
+
+    def _give_up_copy(self, reason: str) -> None:
+        """Wait no longer for the clone that was agreed on."""
+        copy = self._end_copy()
+        if copy.branch is None:
+            _drop_checkpoint(copy.member)
+        else:
+            self._forget_branch(copy.member, copy.branch, reason)
+        self._end_strangers()
+        _reply(copy.member, reason)
+
+    def _why_not(self, member: Member, most: int) -> str:
+        """Why an interpreter can't be cloned now; empty if it can.
+
+        Args:
+            member: whose.
             most: bytes of memory of its own that it may have.
         """
         if self.sandbox.unanswered:
             return self.sandbox.unanswered
-        if self._child is None:
+        if self.cloning is None:
+            return "this machine can't"
+        if member.child is None:
             return "it is gone"
-        growth, threads = _look_at(self._child)
+        growth, threads = processes.look_at(member.child)
         if threads != 1:
             return f"{threads - 1} other threads run" if threads > 2 else "another thread runs"
         try:
-            with open(f"/proc/{self._child}/task/{self._child}/children", "rb") as file:
-                if file.read(1) or self._strangers():
-                    return "it has child processes"
+            if processes.has_children(member.child) or self._has_strangers():
+                return "it has child processes"
         except OSError:
             return "it is gone"
-        growth -= _look_at(self.pid)[0]
+        growth -= processes.look_at(self.pid)[0]
         if growth > most:
             return f"it has {growth / 2**20:.0f} MiB of memory"
         return ""
 
-    def _give_up_checkpoint(self) -> None:
-        """Wait no longer for the copy that was agreed on."""
-        self._drop_checkpoint()
-        self._end_strangers()
-        self._reply("its copy died, or did not answer")
-
-    def _drop_checkpoint(self) -> None:
-        pid, self._checkpoint = self._checkpoint, None
-        if pid is not None:
-            tree.kill(pid)
-            tree.reap(pid)
-
     def _is_known(self, pid: int) -> bool:
-        return pid in (self._child, self._checkpoint)
+        return any(member.knows(pid) for member in self._members.values())
 
-    def _strangers(self) -> bool:
+    def _has_strangers(self) -> bool:
         """Whether there are children that nobody told of: orphans, where processes are allowed."""
         return not all(map(self._is_known, tree.children()))
 
     def _end_strangers(self) -> None:
-        """End children that nobody told of."""
-        self._agreed = False
-        tree.end_children(keep=self._is_known)
+        """End children that nobody told of, unless one is a copy that will be."""
+        if self._copy is None:
+            tree.end_children(keep=self._is_known)
 
     def _on_question(self) -> None:
         """A process of the session wants to make a call that depends on who makes it."""
@@ -264,72 +479,103 @@ class SessionServer(SlotServer):
         if question is not None:
             allowed = self._allows(question)
             notifications.answer(self._listener, question, allowed=allowed)
-        elif self._child is None and self._checkpoint is None:
+        elif not any(member.child or member.checkpoint for member in self._members.values()):
             self._forget_listener()  # nobody is left to ask
 
     def _allows(self, question: notifications.Question) -> bool:
         if question.number == syscalls.number("clone"):
-            return self._agreed and question.thread == self._child
-        target = ctypes.c_int(question.arguments[0]).value
-        if target == _process_of(question.thread):
+            copy = self._copy
+            if copy is None or copy.begun or question.thread != copy.member.child:
+                return False
+            copy.begun = True
             return True
-        return self.sandbox.processes and self._is_programs(target)
+        target = ctypes.c_int(question.arguments[0]).value
+        caller = processes.process_of(question.thread)
+        if target == caller:
+            return True
+        return self.sandbox.processes and self._are_related(caller, target)
 
-    def _is_programs(self, target: int) -> bool:
-        """Whether a pid, or a group's negative number, is of what the program has started.
+    def _are_related(self, caller: int, target: int) -> bool:
+        """Whether a pid, or a group's negative number, is of the session whose process asks.
 
         Checkpoints lead groups of their own, so its own group, 0, has none of them.
         """
+        if target in (0, -1):
+            return target == 0
         pid = abs(target)
-        if target in (0, -1) or self._is_known(pid):
-            return target == 0 or pid == self._child
-        while pid > 1 and pid != self._child:
-            parent = _parent_of(pid)
+        top = self._top_of(pid)
+        if top is None:
+            return False
+        if not self._is_known(top):
+            return True  # an orphan, of whichever session
+        owner = next(member for member in self._members.values() if member.knows(top))
+        # Of a checkpoint nothing may be reached, and it has nothing but itself.
+        return top == owner.child and self._top_of(caller) in (owner.child, None)
+
+    def _top_of(self, pid: int) -> int | None:
+        """The process under this server that another comes from; None if that is elsewhere."""
+        while pid > 1:
+            parent = processes.parent_of(pid)
             if parent == self.pid:
-                return not self._is_known(pid)  # an orphan
+                return pid
             pid = parent
-        return pid == self._child
+        return None
 
     def _note_end(self, pid: int, returncode: int) -> None:
-        if pid == self._child and self._restoring:
-            self._child = None
-            self._restoring = False
-            messages.tell_restored(self._control, self._generation, 0, self.pid)
-        elif pid == self._checkpoint:
-            self._checkpoint = None
-        elif pid != self._child and self._agreed:  # it is the copy: there was nothing else
-            self._give_up_checkpoint()
+        member = next((each for each in self._members.values() if each.knows(pid)), None)
+        if member is None:
+            if self._copy is not None:  # it is the copy: there was nothing else
+                self._give_up_copy("its copy died, or did not answer")
+        elif pid == member.checkpoint:
+            member.checkpoint = None
         else:
-            super()._note_end(pid, returncode)
+            member.child = None
+            if member.restoring:
+                member.restoring = False
+                messages.tell_restored(member.line, member.generation, 0, self.pid)
+            else:
+                messages.tell_exited(member.line, member.generation, returncode)
 
 
-def _look_at(pid: int) -> tuple[int, int]:
-    """Bytes of memory of a process's own, and its threads; zeros if it is gone."""
+def _reply(
+    member: Member, reason: str, directory: str = "", descriptors: Sequence[int] = ()
+) -> None:
+    """Answer an interpreter.
+
+    Args:
+        member: whose.
+        reason: why it can't be copied; empty if it can.
+        directory: of a branch.
+        descriptors: what a branch gets.
+    """
+    if member.private is None:
+        return
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+    data = reason.encode() or b"+" + directory.encode()
     try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            found = _STATUS.findall(file.read())
+        member.private.sendmsg([data], rights if descriptors else [], socket.MSG_DONTWAIT)
     except OSError:
-        return 0, 0
-    sizes = [int(size) for size, _ in found if size]
-    threads = [int(count) for _, count in found if count]
-    return 1024 * sum(sizes), sum(threads)
+        return  # it doesn't read its replies, or is gone
 
 
-def _parent_of(pid: int) -> int:
-    """The parent of a process; 0 if it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything.
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except OSError:
-        return 0
+def _drop_checkpoint(member: Member) -> None:
+    pid, member.checkpoint = member.checkpoint, None
+    if pid is not None:
+        tree.kill(pid)
+        tree.reap(pid)
 
 
-def _process_of(thread: int) -> int:
-    """The process of a thread; 0 if it is gone."""
-    try:
-        with open(f"/proc/{thread}/status", "rb") as file:
-            found = re.search(rb"^Tgid:\s+(\d+)", file.read(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found.group(1)) if found else 0
+def _remove_others(folder: str, kept: str) -> None:
+    """Remove all in a directory but for one."""
+    for path in _others(folder, kept):
+        try:
+            directories.remove(path)
+        except NotADirectoryError:
+            os.unlink(path)  # noqa: PTH108
+
+
+def _others(folder: str, kept: str) -> Iterator[str]:
+    for name in os.listdir(folder):  # noqa: PTH208
+        path = f"{folder}/{name}"
+        if path != kept:
+            yield path

@@ -24,6 +24,10 @@ class StandardInput:
         self._directory = directory
         self._fed = False
 
+    def move(self, directory: str) -> None:
+        """Make files elsewhere from here on."""
+        self._directory = directory
+
     def feed(self, text: str | None) -> None:
         """Let ``text`` be read; None is an empty input.
 

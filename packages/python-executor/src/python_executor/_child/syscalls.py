@@ -220,6 +220,8 @@ _NUMBERS = {
     "openat2": (437, 437),
     "map_shadow_stack": (453, 453),
     "seccomp": (317, 277),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_add_rule": (445, 445),
     "landlock_restrict_self": (446, 446),
 }
 
