@@ -1,6 +1,5 @@
 """The open files of a program whose process was copied: their positions are one for both."""
 
-# Plain paths: pathlib would be imported into every program.
 from __future__ import annotations
 
 import builtins
@@ -9,10 +8,7 @@ import os
 import resource
 import select
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING
-
-from . import copying
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -21,6 +17,7 @@ if TYPE_CHECKING:
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 _close, _dup2, _fstat, _lseek, _open = os.close, os.dup2, os.fstat, os.lseek, os.open
 _inheritable, _readlink, _unlink = os.get_inheritable, os.readlink, os.unlink
+_ftruncate, _pread, _pwrite = os.ftruncate, os.pread, os.pwrite
 _poll = select.poll
 _fcntl = fcntl.fcntl
 # Above this none is looked for, where there is no sandbox and no limit.
@@ -28,8 +25,9 @@ _MOST = 1024
 # What is the same for everybody who has it open.
 _COPIED = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFCHR)
 # What of a file's flags counts after it was opened.
-_KEPT = os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_SYNC | os.O_DIRECTORY | os.O_CLOEXEC
+_KEPT = os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_SYNC
 _NAMELESS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_PIECE = 2**20  # bytes
 _DELETED = " (deleted)"
 
 
@@ -82,37 +80,42 @@ def first_uncopied(first_own: int, others: Collection[int]) -> int | None:
     return None
 
 
-def reopen(positions: dict[int, int], source: str, target: str) -> None:
-    """Open files anew in a copy of the process, where they are in a copy of their directory.
+def reopen(first_own: int, positions: dict[int, int], source: str, target: str) -> None:
+    """Open files and directories anew in a copy of the process, those of its directory in the copy.
 
     Those elsewhere too: their positions are their own then. What can't be opened again (its name
-    is gone, and there is no room for a copy) is closed, so that nothing is ever shared.
+    is gone, and there is no room for a copy) is closed, so that nothing is ever shared. The other
+    process goes on already: no position may be moved that is still shared.
 
     Args:
-        positions: of the files, by descriptor.
-        source: the directory that they are in.
+        first_own: the first of our own descriptors.
+        positions: where the files were, by descriptor.
+        source: the directory.
         target: its copy.
     """
     source = os.path.realpath(source)  # as the kernel names it
-    for descriptor, position in positions.items():
+    for descriptor in list(_program_descriptors(first_own)):
+        status = _fstat(descriptor)
+        kind = stat.S_IFMT(status.st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            continue
         keeps = _inheritable(descriptor)
         try:
-            again = _open_again(descriptor, source, target)
+            again = _open_again(descriptor, status, source, target)
+            _lseek(again, positions.get(descriptor, 0), 0)
         except OSError:
             _close(descriptor)
             continue
-        with suppress(OSError):
-            _lseek(again, position, 0)
         _dup2(again, descriptor, keeps)
         _close(again)
 
 
-def _open_again(descriptor: int, source: str, target: str) -> int:
+def _open_again(descriptor: int, status: os.stat_result, source: str, target: str) -> int:
     path = _readlink(f"/proc/self/fd/{descriptor}")
     flags = _fcntl(descriptor, fcntl.F_GETFL) & _KEPT
-    if path.endswith(_DELETED) and _fstat(descriptor).st_nlink == 0:
+    if path.endswith(_DELETED) and status.st_nlink == 0:
         return _copy_nameless(descriptor, target, flags)
-    if path.startswith(f"{source}/"):
+    if path == source or path.startswith(f"{source}/"):
         path = target + path[len(source) :]
     return _open(path, flags | os.O_CLOEXEC)
 
@@ -124,7 +127,12 @@ def _copy_nameless(descriptor: int, folder: str, flags: int) -> int:
     try:
         again = _open(path, flags | os.O_CLOEXEC)
         _unlink(path)
-        copying.copy_content(descriptor, copy, _fstat(descriptor).st_size)
+        size = _fstat(descriptor).st_size
+        for start in range(0, size, _PIECE):
+            piece = _pread(descriptor, _PIECE, start)
+            if piece.strip(b"\0"):  # else it may be a hole
+                _pwrite(copy, piece, start)
+        _ftruncate(copy, size)
     finally:
         _close(copy)
     return again

@@ -130,22 +130,22 @@ class SessionInterpreter(Interpreter):
                 _dup2(descriptor, target)
             for descriptor, target in ((control, CONTROL), (private, PRIVATE)):
                 _dup2(descriptor, target, False)  # noqa: FBT003  (not inheritable)
-            state.restore()
-            self._go_on_in(directory, state.offsets, rules)
+            self._go_on_in(directory, state, rules)
         finally:
             for descriptor in handed:
                 _close(descriptor)
 
-    def _go_on_in(self, directory: str, offsets: dict[int, int], rules: list[int]) -> None:
+    def _go_on_in(self, directory: str, state: _Unforkable, rules: list[int]) -> None:
         """Leave all that is the other session's, in a branch.
 
         Args:
             directory: with copies of its files.
-            offsets: positions of its open files.
+            state: what this was before it was cloned.
             rules: what keeps this out of the other's directory.
         """
         self._unprotected = ""
-        descriptors.reopen(offsets, self._directory, directory)
+        descriptors.reopen(PRIVATE, state.offsets, self._directory, directory)
+        randomness.go_on_from(state.random)
         cell_loop.renew()
         moving.move(self._directory, directory)
         for rule in rules:
@@ -179,15 +179,21 @@ class SessionInterpreter(Interpreter):
 
 
 class _Unforkable:
-    """What a clone shares with the process that runs on, or finds changed."""
+    """What a clone shares with the process that runs on, or finds changed.
+
+    Attributes:
+        offsets: the positions of open files.
+        random: the state of ``random``.
+    """
 
     def __init__(self) -> None:
         self.offsets = descriptors.offsets(PRIVATE)
-        self._random = randomness.state()
+        self.random = randomness.state()
 
     def restore(self) -> None:
+        """Make it what it was; the process that ran on is gone."""
         descriptors.seek(self.offsets)
-        randomness.go_on_from(self._random)
+        randomness.go_on_from(self.random)
 
 
 def _hear() -> tuple[str, str, list[int]]:

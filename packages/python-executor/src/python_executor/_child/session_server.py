@@ -60,6 +60,7 @@ class SessionServer(SlotServer):
         self._privates: dict[int, Member] = {}  # by that of the socket to their interpreter
         self._copy: Copy | None = None
         self._listener: int | None = None
+        self._branched = False  # whether there are, or were, others than the first
         self._top = os.path.dirname(self._home)  # noqa: PTH120
         self._members[self._control.fileno()] = Member(self._control, self._top, self._home)
         with suppress(OSError):  # there will be no checkpoints
@@ -117,6 +118,7 @@ class SessionServer(SlotServer):
                 self._leave(other)
         self._end()
         self._scratch.clear()
+        self._branched = False
         member.base, member.home = self._top, self._home
         os.mkdir(self._home, 0o700)
         os.chdir(self._home)
@@ -344,9 +346,9 @@ class SessionServer(SlotServer):
         Raises:
             OSError: that failed; nothing is left.
         """
-        if member.base == self._top and len(self._members) == 1:
-            # Until now nobody else was there to be kept out.
+        if not self._branched:  # until now nobody else was there to be kept out
             _remove_others(self._top, self._home)
+            self._branched = True
         base = f"{member.base}/{os.urandom(_NAME_BYTES).hex()}"
         branch = Member(wanted.line, base, f"{base}/home")
         branch.generation = wanted.generation
