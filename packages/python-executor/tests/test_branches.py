@@ -457,3 +457,19 @@ def test_nothing_is_left_of_branches_that_are_closed(
             pool.close_session(name)
     until(lambda: value(pool, f"any(map(os.path.exists, {paths}))", "a") is False)
     assert value(pool, "open('f').read(), os.listdir()", "a") == ("f", ["f"])
+
+
+def test_nothing_is_left_if_the_root_dies_with_branches_open(
+    pool: PythonExecutorService, until: Until, alive: Alive
+) -> None:
+    """What modes their directories have must not matter."""
+    pool.execute("import os; open('f', 'w').close(); os.mkdir('d', 0)", session="a")
+    for source, name in ("ab", "bc"):
+        pool.fork_session(source, name)
+    pids = [value(pool, "os.getpid()", name) for name in "abc"]
+    root = pool.info()["server"]
+    assert root is not None
+    os.kill(root, signal.SIGKILL)
+    until(lambda: not any(alive(pid) for pid in pids if isinstance(pid, int)))
+    assert pool.execute("1", session="b")["state"] == "lost"
+    pool.fork_session("b", "d")

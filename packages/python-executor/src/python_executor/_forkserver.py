@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 from python_executor import _messages
 from python_executor._environment import child_environment, matplotlib_cache
 from python_executor._processes import is_stopped, memory_of
+from python_executor._removal import remove_tree
 from python_executor.errors import ForkServerError
 from python_executor.sandbox import LayerReport
 
@@ -71,7 +71,7 @@ class ForkServer:
         try:
             self._start(python, preload, plan, merge=merge, hash_seed=hash_seed)
         except BaseException as error:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            remove_tree(self.directory)
             if not isinstance(error, OSError):
                 raise
             raise ForkServerError(f"{python} can't be started: {error}") from error
@@ -201,7 +201,7 @@ class ForkServer:
         # may still write.
         deadline = time.monotonic() + _GRACE
         while Path(self.directory).exists() and time.monotonic() < deadline:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            remove_tree(self.directory)
             time.sleep(0.001)
 
     def _resume(self) -> None:

@@ -186,18 +186,20 @@ class SessionServer(SlotServer):
             self._remove_home(member)
 
     def _remove_home(self, member: Member) -> None:
-        try:
-            os.chmod(member.base, _OPENED)
+        """Remove what a session had, and directories that were kept for its branches alone."""
+        folder = member.base
+        with suppress(OSError):  # an outer one was removed before; or the root will do it
+            os.chmod(folder, _OPENED)
             directories.remove(member.home)
-            os.chmod(member.base, _CLOSED)
-            if member.base != self._top:
-                outer = os.path.dirname(member.base)  # noqa: PTH120
+            os.chmod(folder, _CLOSED)
+            while folder != self._top:
+                outer = os.path.dirname(folder)  # noqa: PTH120
                 os.chmod(outer, _OPENED)
-                with suppress(OSError):  # it has branches of its own
-                    os.rmdir(member.base)
-                os.chmod(outer, _CLOSED)
-        except OSError:
-            return  # an outer one was removed before; or the root will do it
+                try:
+                    os.rmdir(folder)  # fails at the first that is in use
+                finally:
+                    os.chmod(outer, _CLOSED)
+                folder = outer
 
     def _forget_listener(self) -> None:
         if self._listener is not None:
