@@ -100,17 +100,22 @@ def bare_fork(preload: Preload) -> Iterator[Forks]:
 
 
 @contextmanager
-def round_trip() -> Iterator[Callable[[], object]]:
-    """A process that sends back what it gets over a socket."""
+def round_trip(child: str = _ECHOING, message: bytes = _MESSAGE) -> Iterator[Callable[[], bytes]]:
+    """A process that answers over a socket; called, it gets a message and sends another back.
+
+    Args:
+        child: What it runs; the number of its socket is its argument.
+        message: What it gets.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _ECHOING, str(theirs.fileno())],
+            [sys.executable, "-I", "-c", child, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
         )
 
-    def call() -> object:
-        ours.send(_MESSAGE)
+    def call() -> bytes:
+        ours.send(message)
         return ours.recv(65536)
 
     with process, ours:

@@ -1,24 +1,22 @@
-"""What 32 interpreters take, in proportional set size: a page that n share counts for 1/n each."""
+"""What 32 interpreters take, ready and after use, beside as many processes."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 
 from _figures import Against, Figure
 from _timing import Block
 
-from _executor.limits import cores
+from _executor import footprints
 from _executor.ours import SANDBOXES, new_pool
 from _executor.preloads import Preload
 from python_executor import Execution, PythonExecutorService
-from python_executor._environment import child_environment
 
 POOL_SIZE = 32
 # Seconds that a program stays, so that it can be looked at.
@@ -59,9 +57,9 @@ def memory(wanted: list[str], preload: Preload) -> Iterator[list[Figure]]:
                 Against(f"{name}, idle", f"{separate}, idle", 0.1),
                 Against(f"{name}, after use", f"{separate}, after use", 0.2),
             ]
-        processes = stack.enter_context(_processes(preload, use))
+        processes = stack.enter_context(footprints.processes(POOL_SIZE, preload.imports, use))
         pids = [process.pid for process in processes]
-        blocks[f"{separate}, idle"] = lambda: [_settled(lambda: pids)]
+        blocks[f"{separate}, idle"] = lambda: [footprints.settled(lambda: pids)]
         blocks[f"{separate}, after use"] = partial(_have_used, processes)
         title = f"Memory (PSS) of {POOL_SIZE} interpreters, servers included, {preload.title}"
         # One round: a block changes what the next one finds.
@@ -80,7 +78,7 @@ def memory(wanted: list[str], preload: Preload) -> Iterator[list[Figure]]:
 
 
 def _idle(pool: PythonExecutorService) -> list[float]:
-    return [_settled(lambda: _tree(_root(pool)))]
+    return [footprints.of_pool(pool)]
 
 
 def _after_use(pool: PythonExecutorService, use: str) -> list[float]:
@@ -91,46 +89,12 @@ def _after_use(pool: PythonExecutorService, use: str) -> list[float]:
         results = caller.submit(pool.execute_batch, programs)
         while pool.stats()["running"] < POOL_SIZE:
             time.sleep(0.05)
-        size = _settled(lambda: _tree(_root(pool)))
+        size = footprints.of_pool(pool)
         for program in programs:
             assert program.execution_id is not None
             pool.cancel(program.execution_id)
         assert all(result["stdout"] == "used\n" for result in results.result()), results.result()
     return [size]
-
-
-_SEPARATE = """
-import sys
-{imports}
-for part in ({use!r}, ""):
-    print("ready", flush=True)
-    sys.stdin.readline()
-    exec(part)
-"""
-
-
-@contextmanager
-def _processes(preload: Preload, use: str) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes that share nothing but what the kernel shares by itself."""
-    code = _SEPARATE.format(imports=preload.imports, use=use)
-    with ExitStack() as stack:
-        processes: list[subprocess.Popen[str]] = []
-        for number in range(POOL_SIZE):
-            if number >= 2 * cores():
-                _await_line(processes[number - 2 * cores()])
-            process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=child_environment(processes=True),
-            )
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            processes.append(process)
-        for process in processes[-2 * cores() :]:
-            _await_line(process)
-        yield processes
 
 
 def _have_used(processes: Iterable[subprocess.Popen[str]]) -> list[float]:
@@ -140,47 +104,5 @@ def _have_used(processes: Iterable[subprocess.Popen[str]]) -> list[float]:
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        _await_line(process)
-    return [_settled(lambda: [process.pid for process in processes])]
-
-
-def _await_line(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-
-
-def _root(pool: PythonExecutorService) -> int:
-    server = pool.info()["server"]
-    assert server is not None
-    return server
-
-
-def _tree(pid: int) -> list[int]:
-    """A process and its descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(inner for child in children for inner in _tree(int(child)))]
-
-
-def _settled(pids: Callable[[], list[int]]) -> float:
-    """The sum of all, once all sleep and nothing changes: interpreters get ready by themselves."""
-    last: list[tuple[int, int, bool]] = []
-    while True:
-        seen = [_look(pid) for pid in pids()]
-        if seen == last and not any(busy for _, _, busy in seen):
-            return float(sum(size for size, _, _ in seen))
-        last = seen
-        time.sleep(0.5)
-
-
-def _look(pid: int) -> tuple[int, int, bool]:
-    """Memory and processor time of a process, and whether it has something to do (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return _pss(pid), int(fields[11]) + int(fields[12]), fields[0] in "RD"
-
-
-def _pss(pid: int) -> int:
-    """Bytes of a process (proc_pid_smaps(5))."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(pid)
+        footprints.await_line(process)
+    return [footprints.settled(lambda: [process.pid for process in processes])]
