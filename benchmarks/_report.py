@@ -64,9 +64,9 @@ def amount(figure: Figure, value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in a unit that suits them."""
+    """Seconds in a unit that suits them; a difference may be negative."""
     for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 1:
+        if abs(seconds) * factor >= 1:
             return f"{seconds * factor:.2f} {unit}"
     return f"{seconds * 1e6:.1f} µs"
 
