@@ -8,8 +8,8 @@ Contestants take turns in one run, each round another one first, so that what di
 disturbs all alike: compare the ratios, not the times. The table shows the median of the rounds'
 ratios, and between which two values the middle half of them lies. "12.0x" is how many times faster
 than the peer: more is better. A ratio without the x is ours by the peer's: less is better. A
-target is "met" if the median keeps it; if the target lies within the half, take more rounds. The
-target of `restores` is a time, not a ratio, and depends on the machine.
+target is "met" if the median keeps it; if the target lies within the half, take more rounds. Two
+targets are times, not ratios, and depend on the machine: those of `restores` and `branches`.
 
 The figures:
 
@@ -26,11 +26,17 @@ The figures:
     memory             128 sessions with a small state over a pool of 32, servers and idle
                        interpreters included, nothing and numpy preloaded, beside 128 processes
                        with the same modules and state: all are started and measured
+    branches           fork_session, and the first cell in the branch, by the size of the state,
+                       paced; the target is that of fork_session alone, up to 100 MB
+    branch-throughput  branches of one cell, one after the other, beside sessions and bare forks
+    branch-memory      64 branches of a session that holds 100 MB, each of which has run a cell,
+                       the pool included, beside 64 times 100 MB
 
 The contestants:
 
     checkpoint=...   sessions of ours, by what the pool was told; sandbox on
     bare round trip  a process that evaluates what it gets over a socket, and sends back the repr
+    bare fork        a process as warm as our fork server forks, the child exits, it waits
     TorchRL          its PersistentPythonProcess, without Ray
     Jupyter kernel   one kernel; a cell takes until it has replied and is idle
 
@@ -50,6 +56,7 @@ from _session import Session, add_figures, add_rounds, machine, new_console, obe
 
 from _sessions import peers
 from _sessions.arrays import arrays
+from _sessions.branches import branch_memory, branch_throughput, branches
 from _sessions.cells import cells
 from _sessions.memory import memory
 from _sessions.restores import restores
@@ -60,6 +67,9 @@ FIGURES: dict[str, Callable[[list[str]], AbstractContextManager[list[Figure]]]] 
     "restores": restores,
     "arrays": arrays,
     "memory": memory,
+    "branches": branches,
+    "branch-throughput": branch_throughput,
+    "branch-memory": branch_memory,
 }
 VERSIONS = ("python-executor", "torchrl", "torch", "ipykernel", "jupyter-client", "numpy")
 
