@@ -7,6 +7,7 @@ return plain results. ``PersistentPythonProcess`` is one interpreter that keeps 
 from python_executor._reports import PoolInfo, PoolStats
 from python_executor._statistics import Percentiles
 from python_executor.errors import (
+    CheckpointNotFoundError,
     ExecutionExistsError,
     FileNameError,
     FilesTooLargeError,
@@ -35,6 +36,7 @@ from python_executor.sandbox import LayerReport, SandboxInfo, SandboxPolicy
 from python_executor.service import PythonExecutorService
 
 __all__ = [
+    "CheckpointNotFoundError",
     "ErrorInfo",
     "Execution",
     "ExecutionExistsError",

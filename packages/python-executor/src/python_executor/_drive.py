@@ -25,7 +25,12 @@ from python_executor._pool import Pool
 from python_executor._queue import NAMELESS, Ticket
 from python_executor._run import START_GUARD, Run
 from python_executor._slot import Slot
-from python_executor.errors import ForkServerError, SessionCopyError, SessionNotFoundError
+from python_executor.errors import (
+    CheckpointNotFoundError,
+    ForkServerError,
+    SessionCopyError,
+    SessionNotFoundError,
+)
 
 # How often a program that never began is tried anew: its slot's server, or the root, was dead or
 # stuck.
@@ -181,7 +186,28 @@ def branch(pool: Pool, source: str, name: str, checkpoint: int | None) -> None:
     if problem is not None:
         raise SessionCopyError(source, problem)
     if checkpoint is not None:
-        copy.keep(checkpoint)
+        copy.keep(checkpoint, pool.history)
+
+
+def roll_back(pool: Pool, session: str, cell: int) -> None:
+    """Have a session, whose turn the caller has, go back to what it was after a cell.
+
+    Raises:
+        SessionNotFoundError: it has no process.
+        CheckpointNotFoundError: there is no checkpoint of that cell.
+    """
+    slot = pool.sessions.begin(session, new=False)
+    try:
+        _bring_back(slot, restorable=True)
+        if not slot.alive or not slot.cell:
+            raise SessionNotFoundError(session, lost=True)
+        if cell != slot.cell:
+            tag = next((tag for tag, made in slot.points.items() if made == cell), None)
+            refusal = "" if tag is None else slot.roll_back(tag, START_GUARD)
+            if refusal is not None:
+                raise CheckpointNotFoundError(session, cell, sorted(set(slot.points.values())))
+    finally:
+        pool.sessions.end(session, begun=False)
 
 
 def drive_all(pool: Pool, jobs: Sequence[Job]) -> list[Run | None]:
@@ -342,8 +368,9 @@ def _bring_back(slot: Slot, *, restorable: bool) -> None:
 def end(pool: Pool, run: Run, job: Job) -> None:
     """End what is left of a program, unless its interpreter goes on."""
     if job.keep and run.reusable:
+        run.slot.cell += 1
         if job.checkpoint is not None:
-            run.slot.keep(job.checkpoint)
+            run.slot.keep(job.checkpoint, pool.history)
     elif job.checkpoint is not None and run.taken:
         run.slot.restore()
     else:

@@ -154,19 +154,19 @@ class ForkServer:
         tail = os.pread(descriptor, _STDERR_TAIL, start)
         return tail.decode(errors="replace").strip() or "nothing"
 
-    def start_slot(self, slot: int, *, session: bool = False) -> socket.socket | None:
+    def start_slot(self, slot: int, *, history: int = 0) -> socket.socket | None:
         """Ask for a slot server, in place of an older one of that slot.
 
         Args:
             slot: its number.
-            session: whether it is to serve a session.
+            history: how many checkpoints it keeps, if it is to serve a session; otherwise 0.
 
         Returns:
             The control socket of the slot server, which need not run yet; None if the root is gone.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            request = {"slot": slot, "session": int(session)}
+            request = {"slot": slot, "session": history}
             if _messages.send(self._sock, request, [theirs.fileno()]):
                 return ours
         ours.close()

@@ -43,6 +43,7 @@ class Pool:
         merge_stderr: whether programs write stderr to stdout.
         in_turn: whether slots are used in turn (see ``SlotQueue``).
         max_sessions: how many sessions may have a process.
+        history: how many checkpoints each keeps.
         eager: whether slots get their servers now, or when a program first needs them.
         hash_seed: what programs hash strings with; None leaves it random.
 
@@ -52,6 +53,7 @@ class Pool:
 
     Attributes:
         hash_seed: as given.
+        history: as given.
         restarts: how often a slot server had to be replaced.
         root_restarts: how often the root had to be.
         owner: pid of the process that made it.
@@ -71,6 +73,7 @@ class Pool:
         merge_stderr: bool = False,
         in_turn: bool = False,
         max_sessions: int = 0,
+        history: int = 1,
         eager: bool = True,
         hash_seed: int | None = None,
     ) -> None:
@@ -82,6 +85,7 @@ class Pool:
         self._startup_timeout = startup_timeout
         self._merge = merge_stderr
         self.hash_seed = hash_seed
+        self.history = history
         self.owner = os.getpid()
         self._server_lock = threading.Lock()
         self._closed = threading.Event()
@@ -203,9 +207,11 @@ class Pool:
     def _attach(self, slot: Slot) -> bool:
         """Connect a slot to a new slot server; False if the root is gone, or descriptors are."""
         assert self._server is not None
+        history = 0
         if slot.number >= self.size:
             self.sessions.settle_number(slot)
-        sock = self._server.start_slot(slot.number, session=slot.number >= self.size)
+            history = self.history
+        sock = self._server.start_slot(slot.number, history=history)
         if sock is None:
             return False
         slot.attach(sock, self._server)

@@ -55,6 +55,8 @@ class PoolInfo(TypedDict):
     max_pending: int | None
     max_sessions: int
     checkpoint: Literal["auto"] | bool
+    rollback_cells: int
+    """How many cells back a session can be taken."""
     interrupt_grace: float
     """Seconds that an interrupted cell may take to end."""
     max_output: int

@@ -69,16 +69,23 @@ class Sessions:
         self._lock = threading.Lock()
         self._by_name: OrderedDict[str, Session] = OrderedDict()  # the last used one at the end
 
-    def begin(self, name: str) -> Slot:
+    def begin(self, name: str, *, new: bool = True) -> Slot:
         """Open a session, or take it up again, for its caller's turn; returns its process.
 
         To be followed by ``end`` or ``abandon``.
 
+        Args:
+            name: the session.
+            new: whether it is opened if it has no process.
+
         Raises:
+            SessionNotFoundError: it has no process, and is not to be opened.
             ForkServerError: no descriptors are to be had.
         """
         with self._lock:
             session = self._by_name.get(name)
+            if not new and (session is None or session.slot is None):
+                raise SessionNotFoundError(name, lost=session is not None)
             if session is None:
                 session = self._by_name[name] = Session(name)
                 self._forget()
@@ -225,6 +232,7 @@ class Sessions:
                 {
                     "session": session.name,
                     "cells": session.cells,
+                    "checkpoints": sorted(set(session.slot.points.values())),
                     "running": session.running,
                     "idle": 0.0 if session.running else now - session.used,
                 }

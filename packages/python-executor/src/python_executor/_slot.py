@@ -107,8 +107,10 @@ class Slot:
         root: the fork server that forked the slot server.
         family: the slots that have the same server, this one included: branches of a session.
         home: of a session with branches, its working directory below that of the slot server.
-        refusal: why this can't be a branch, once the server has said so.
+        refusal: why this can't be a branch, or go back, once the server has said so.
         cells: how many programs this interpreter has taken.
+        cell: the number of the last cell whose state it has, of a session.
+        points: of the checkpoints that were asked for, which cell each was made after, by tag.
         returncode: how the interpreter ended, once it has.
         tag: of the last checkpoint that was asked for.
         restoring: whether a checkpoint is being brought back.
@@ -132,11 +134,14 @@ class Slot:
         self.home = ""
         self.refusal: str | None = None
         self.cells = 0
+        self.cell = 0
+        self.points: dict[int, int] = {}
         self.returncode: int | None = None
         self.tag = 0
         self.restoring = False
         self.restored = False
         self.changing = False
+        self._target = 0  # of the checkpoint that is being brought back
         self._closing = closing
         # Of the next interpreter.
         self._next_ends: Ends | None = None
@@ -224,7 +229,8 @@ class Slot:
         self.pid = None
         self.returncode = None
         self.restoring = self.restored = False
-        self.tag = 0
+        self.tag = self.cell = 0
+        self.points = {}
         self.generation += 1
         # A server of several sessions has each until it ends: another one gets a server of its own.
         if self.sock is None or len(self.family) > 1 or not self._open_next():
@@ -279,6 +285,7 @@ class Slot:
         finally:
             its_ends.close()
         self.cells = source.cells
+        self.cell = source.cell
         self.changing = False
 
     def settle_branch(self, patience: float) -> str | None:
@@ -299,24 +306,46 @@ class Slot:
             self.check()
         return self.refusal
 
-    def keep(self, most: int) -> None:
+    def keep(self, most: int, history: int = 1) -> None:
         """Have a session's interpreter leave a checkpoint behind; nothing is waited for.
 
         Args:
             most: bytes of memory that it may have for that.
+            history: how many of them are there at a time.
         """
         assert self.ends is not None
         self.tag += 1
+        self.points[self.tag] = self.cell
+        self.points.pop(self.tag - history, None)
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             os.write(self.ends.control, keep_frame(most, self.tag))
 
     def restore(self) -> None:
         """Go back to the last checkpoint, or begin anew; ``settle`` waits for that."""
+        self._go_back("restore", self.tag)
+
+    def roll_back(self, tag: int, patience: float) -> str | None:
+        """Go back to a checkpoint; returns why it can't be done: then all goes on as it was.
+
+        Args:
+            tag: which.
+            patience: seconds.
+        """
+        pid = self.pid
+        self.refusal = None
+        self._go_back("rollback", tag)
+        refusal = self._settle(patience)
+        if refusal is not None:
+            self.pid = pid
+        return refusal
+
+    def _go_back(self, kind: str, tag: int) -> None:
         self.changing = True
         self.pid = None
         self.returncode = None
         self.generation += 1
-        request = {"restore": self.generation, "tag": self.tag}
+        self._target = tag
+        request = {kind: self.generation, "tag": tag}
         if self.sock is not None and _messages.send(self.sock, request, ()):
             self.restoring = True
         else:
@@ -329,6 +358,10 @@ class Slot:
         Args:
             patience: seconds.
         """
+        self._settle(patience)
+
+    def _settle(self, patience: float) -> str | None:
+        """Do as ``settle`` does; returns why there is no going back, if that is what it says."""
         deadline = time.monotonic() + patience
         answer = select.poll()
         if self.sock is not None:
@@ -342,6 +375,7 @@ class Slot:
             self._drain()
         elif self.restoring:
             self.restoring = False
+        return self.refusal
 
     def _drain(self) -> None:
         """Throw away what the process that is gone has sent last."""
@@ -386,6 +420,7 @@ class Slot:
                     self.home = message.home
         elif isinstance(message, _messages.Refused):
             self.refusal = message.reason
+            self.restoring = False
         elif isinstance(message, _messages.Restored) and message.generation == self.generation:
             self._note_restored(message)
         elif isinstance(message, _messages.Exited) and message.generation == self.generation:
@@ -403,6 +438,9 @@ class Slot:
             self.server = message.server
             self.pid = message.pid
             self.restored = True
+            self.tag = self._target
+            self.points = {tag: cell for tag, cell in self.points.items() if tag <= self.tag}
+            self.cell = self.points.get(self.tag, self.cell)
         else:
             self.recycle()
 

@@ -218,6 +218,30 @@ class SessionCopyError(PythonExecutorError, RuntimeError):
         return f"the session {_excerpt(self.session)} can't be copied: {self.reason}"
 
 
+class CheckpointNotFoundError(PythonExecutorError, LookupError):
+    """A session can't go back to a cell; it goes on as it was.
+
+    Attributes:
+        session: its name.
+        cell: the number of the cell.
+        checkpoints: of those to which it may be able to go back.
+    """
+
+    def __init__(self, session: str, cell: int, checkpoints: list[int]) -> None:
+        super().__init__(session, cell, checkpoints)
+        self.session = session
+        self.cell = cell
+        self.checkpoints = checkpoints
+
+    def __str__(self) -> str:
+        there = ", ".join(map(str, self.checkpoints)) or "none"
+        return (
+            f"the session {_excerpt(self.session)} has no checkpoint of cell {self.cell}; of these "
+            f"it may have one: {there}. The pool's rollback_cells says how many are kept; a cell "
+            "whose result says unprotected began without one."
+        )
+
+
 class ForkServerError(PythonExecutorError, RuntimeError):
     """The fork server could not be started or brought back.
 

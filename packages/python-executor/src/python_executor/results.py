@@ -98,6 +98,8 @@ class SessionInfo(TypedDict):
     """Its name."""
     cells: int
     """How many cells have begun since it was opened."""
+    checkpoints: list[int]
+    """After which cells it has left a checkpoint behind, or was to; ``rollback`` goes there."""
     running: bool
     """Whether one runs."""
     idle: float

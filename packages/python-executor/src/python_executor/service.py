@@ -19,7 +19,7 @@ from python_executor._arguments import (
     check_seconds,
     check_seed,
 )
-from python_executor._drive import Echo, Job, branch, drive, drive_all, in_turn
+from python_executor._drive import Echo, Job, branch, drive, drive_all, in_turn, roll_back
 from python_executor._forkserver import find_python
 from python_executor._frames import MAX_FILES, VALUE_LIMIT, run_frame
 from python_executor._outcome import rejected, result_of
@@ -44,6 +44,8 @@ CHECKPOINTS: dict[Literal["auto"] | bool, int | None] = {
 }
 # How many sessions may have a process unless a pool says otherwise, or has more interpreters.
 MAX_SESSIONS = 128
+# How many checkpoints a session may keep beside the last one.
+MAX_ROLLBACK = 1000
 ASSIGNMENTS = ("idle-first", "round-robin")
 
 
@@ -81,6 +83,8 @@ class PythonExecutorService:
             work in place on large arrays is several times slower in a process that was copied;
             ``True``: always; ``False``: never. What a copy can't have (threads, child processes)
             leaves the next cell without one, and its result says so (``unprotected``).
+        rollback_cells: how many cells back ``rollback`` can take a session. For each the checkpoint
+            stays, with the memory that cells have changed since; 0 keeps just the last one.
         interrupt_grace: seconds that a cell of a session may take to end when it is interrupted,
             at its timeout or by ``cancel``; then it is ended, and the session lost.
         preload: names of modules that programs find already imported.
@@ -124,6 +128,7 @@ class PythonExecutorService:
         max_pending: int | None = None,
         max_sessions: int | None = None,
         checkpoint: Literal["auto"] | bool = "auto",
+        rollback_cells: int = 0,
         interrupt_grace: float = 1.0,
         preload: Sequence[str] = (),
         python: str | os.PathLike[str] | None = None,
@@ -143,6 +148,7 @@ class PythonExecutorService:
             max_sessions = max(pool_size, MAX_SESSIONS)
         check_count("max_sessions", max_sessions, least=pool_size, most=POOL_LIMIT)
         self._checkpoint = check_choice("checkpoint", checkpoint, CHECKPOINTS)
+        check_count("rollback_cells", rollback_cells, least=0, most=MAX_ROLLBACK)
         self._grace = check_seconds("interrupt_grace", interrupt_grace)
         self._isolation = check_choice("isolation", isolation, ISOLATIONS)
         self._reuse = isolation == "namespace"
@@ -166,6 +172,7 @@ class PythonExecutorService:
             merge_stderr=merge_stderr,
             in_turn=assignment == "round-robin",
             max_sessions=max_sessions,
+            history=rollback_cells + 1,
             hash_seed=check_seed("hash_seed", hash_seed),
         )
         self._recorder = Recorder()
@@ -306,6 +313,37 @@ class PythonExecutorService:
         check_name("session", session)
         return in_turn(self._pool, [session], lambda: self._pool.sessions.close(session))
 
+    def rollback(self, session: str, to: int) -> None:
+        """Have a session go back to what it was after one of its last cells.
+
+        The state of its process, that is: files in its working directory stay as they are. Waits
+        for the cells that were called before. The next cell has the number after ``to``.
+
+        Args:
+            session: its name.
+            to: the number of the cell, as tracebacks have it (``<cell 3>``): at most
+                ``rollback_cells`` before the last one.
+
+        Raises:
+            CheckpointNotFoundError: there is no checkpoint of that cell; nothing has changed.
+            SessionNotFoundError: the session has no process.
+            InvalidArgumentError: the name is empty, or ``to`` is not positive.
+            InvalidArgumentTypeError: an argument has the wrong type.
+            PoolClosedError: the pool is closed.
+
+        Example:
+            >>> with PythonExecutorService(pool_size=1, rollback_cells=2) as executor:
+            ...     for code in ("x = 1", "x = 2", "x = 3"):
+            ...         _ = executor.execute(code, session="a")
+            ...     executor.rollback("a", to=1)
+            ...     executor.execute("x", session="a")["value"]
+            '1'
+        """
+        self._pool.check()
+        check_name("session", session)
+        check_count("to", to, least=1)
+        in_turn(self._pool, [session], lambda: roll_back(self._pool, session, to))
+
     def fork_session(self, src: str, dst: str) -> None:
         """Copy a session: another goes on from its state, with copies of its files.
 
@@ -425,6 +463,7 @@ class PythonExecutorService:
             "max_pending": self._max_pending,
             "max_sessions": self._pool.sessions.most,
             "checkpoint": self._checkpoint,
+            "rollback_cells": self._pool.history - 1,
             "interrupt_grace": self._grace,
             "max_output": limits.max_output,
             "max_total_output": limits.max_total_output,

@@ -26,8 +26,8 @@ class Member:
     Attributes:
         generation: what the host calls its interpreter.
         child: pid of its interpreter.
-        checkpoint: pid of what that can go back to.
-        tag: which cell the checkpoint was made after, or the one that is agreed on.
+        checkpoints: pids of what that can go back to, the oldest first, by what the host knows
+            them by.
         restoring: whether the checkpoint has been asked to go on, and has not said that it does.
         private: socket to its interpreter.
         wanted: the branch that the host has asked for.
@@ -39,15 +39,21 @@ class Member:
         self.home = home
         self.generation = 0
         self.child: int | None = None
-        self.checkpoint: int | None = None
-        self.tag = 0
+        self.checkpoints: dict[int, int] = {}
         self.restoring = False
         self.private: socket.socket | None = None
         self.wanted: Wanted | None = None
 
     def knows(self, pid: int) -> bool:
-        """Whether a process is one of its own two."""
-        return pid in (self.child, self.checkpoint)
+        """Whether a process is its interpreter or one of its checkpoints."""
+        return pid == self.child or pid in self.checkpoints.values()
+
+    def forget_processes(self) -> list[int]:
+        """Forget all processes, and return them."""
+        doomed = [*([] if self.child is None else [self.child]), *self.checkpoints.values()]
+        self.child = None
+        self.checkpoints.clear()
+        return doomed
 
 
 class Wanted:
@@ -77,14 +83,16 @@ class Copy:
     Args:
         member: whose interpreter clones itself.
         branch: what the clone is to be; None if it is a checkpoint.
+        tag: what the host knows the checkpoint by.
 
     Attributes:
         begun: whether the call that makes it was let through. No other is.
         deadline: when it is given up (``time.monotonic``).
     """
 
-    def __init__(self, member: Member, branch: Member | None) -> None:
+    def __init__(self, member: Member, branch: Member | None = None, tag: int = 0) -> None:
         self.member = member
         self.branch = branch
+        self.tag = tag
         self.begun = False
         self.deadline = time.monotonic() + PATIENCE

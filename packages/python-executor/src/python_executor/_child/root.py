@@ -153,15 +153,22 @@ class RootServer:
                 if message is None:
                     break
                 request, descriptors = message
-                session = request["session"] > 0
-                server = self._start_slot(request["slot"], descriptors[0], session=session)
+                server = self._start_slot(
+                    request["slot"], descriptors[0], history=request["session"]
+                )
                 if server is not None:
                     return server
         self._finish()
         return None
 
-    def _start_slot(self, slot: int, descriptor: int, *, session: bool) -> SlotServer | None:
-        """Fork a slot server, in place of an older one of that slot; the child returns it."""
+    def _start_slot(self, slot: int, descriptor: int, *, history: int) -> SlotServer | None:
+        """Fork a slot server, in place of an older one of that slot; the child returns it.
+
+        Args:
+            slot: its number.
+            descriptor: of its control socket.
+            history: how many checkpoints it keeps, if it is for a session; otherwise 0.
+        """
         old = self._slots.pop(slot, None)
         if old is not None:
             os.kill(old, signal.SIGKILL)
@@ -177,9 +184,12 @@ class RootServer:
                 os._exit(1)  # the root died before its end was to be told
             self._wakeup.close()
             self._control.close()
-            kind = SessionServer if session else SlotServer
             control = socket.socket(fileno=descriptor)
-            return kind(self, self._sandbox, control, home, self._highest)
+            if not history:
+                return SlotServer(self, self._sandbox, control, home, self._highest)
+            server = SessionServer(self, self._sandbox, control, home, self._highest)
+            server.history = history
+            return server
         os.close(descriptor)
         self._sandbox.forget_slot()
         self._slots[slot] = pid

@@ -51,9 +51,15 @@ _NAME_BYTES = 8
 
 
 class SessionServer(SlotServer):
-    """The loop of a session's server. The arguments are those of ``SlotServer``."""
+    """The loop of a session's server. The arguments are those of ``SlotServer``.
+
+    Attributes:
+        cloning: what makes copies; None if that can't be done here.
+        history: how many checkpoints each session keeps.
+    """
 
     cloning: Cloning | None = None
+    history = 1
 
     def _enter(self, highest: int) -> SessionInterpreter:
         self._members: dict[int, Member] = {}  # by the descriptor of their line
@@ -104,6 +110,8 @@ class SessionServer(SlotServer):
             return self._start(member, request["recycle"], descriptors)
         if "restore" in request:
             self._restore(member, request["restore"], request["tag"])
+        elif "rollback" in request:
+            self._roll_back(member, request["rollback"], request["tag"])
         else:
             self._want(member, Wanted(request["branch"], descriptors))
         return False
@@ -156,7 +164,7 @@ class SessionServer(SlotServer):
     def _end(self) -> None:
         """Kill all interpreters, all that they can go back to, and every descendant."""
         for member in self._members.values():
-            member.child = member.checkpoint = None
+            member.forget_processes()
             member.restoring = False
         if self._copy is not None:
             self._give_up_copy("its session ended")
@@ -171,11 +179,7 @@ class SessionServer(SlotServer):
         del self._members[member.line.fileno()]
         self.wakeup.unwatch(member.line.fileno())
         member.line.close()
-        for pid in (member.child, member.checkpoint):
-            if pid is not None:
-                tree.kill(pid)
-                tree.reap(pid)
-        member.child = member.checkpoint = None
+        _end_processes(member.forget_processes())
         if self._copy is not None and self._copy.member is member:
             self._give_up_copy("its session was closed")
         self._disconnect(member)
@@ -213,26 +217,34 @@ class SessionServer(SlotServer):
         Args:
             member: whose.
             generation: what the host calls it from now on.
-            tag: what the checkpoint must have, lest it be from before the last cell that ended.
+            tag: which one; it may be lost.
         """
-        if member.child is not None:
-            tree.kill(member.child)
-            tree.reap(member.child)
-            member.child = None
+        child, member.child = member.child, None
+        if child is not None:
+            _end_processes([child])
         self._hear_out(member)
         if self._copy is not None and self._copy.member is member:
             self._give_up_copy("its session goes back")
-        if member.tag != tag:
-            _drop_checkpoint(member)
+        _end_processes(
+            [member.checkpoints.pop(each) for each in list(member.checkpoints) if each > tag]
+        )
         self._end_strangers()
         member.generation = generation
-        member.child, member.checkpoint = member.checkpoint, None
+        member.child = member.checkpoints.pop(tag, None)
         member.restoring = member.child is not None
         if member.child is None:
             messages.tell_restored(member.line, generation, 0, self.pid)
         else:
             for number in (signal.SIGINT, signal.SIGCONT):
                 os.kill(member.child, number)  # it may have ended, and isn't reaped yet
+
+    def _roll_back(self, member: Member, generation: int, tag: int) -> None:
+        """Do as ``_restore`` does, if there is such a checkpoint; otherwise all goes on."""
+        if tag in member.checkpoints:
+            self._restore(member, generation, tag)
+        else:
+            member.generation = generation
+            messages.send(member.line, {"kind": "refused", "reason": "there is none"})
 
     def _hear_out(self, member: Member) -> None:
         """Take what an interpreter has told, and we have not heard yet: of its last checkpoint."""
@@ -291,12 +303,11 @@ class SessionServer(SlotServer):
             most: bytes of memory of its own that it may have for that.
             tag: what the copy is to be known by.
         """
-        member.tag = tag
         reason = self._why_not(member, most)
         if reason:
-            _drop_checkpoint(member)  # it would be older than the next cell's beginning
+            _trim(member, self.history - 1)
         else:
-            self._begin_copy(Copy(member, None))
+            self._begin_copy(Copy(member, tag=tag))
         _reply(member, reason)
 
     def _want(self, member: Member, wanted: Wanted) -> None:
@@ -398,9 +409,9 @@ class SessionServer(SlotServer):
         member, branch = copy.member, copy.branch
         made = pid in tree.children() and not self._is_known(pid)
         if branch is None:
-            _drop_checkpoint(member)
+            _trim(member, self.history - 1)
             if made:
-                member.checkpoint = pid
+                member.checkpoints[copy.tag] = pid
                 # It has nothing to do; if it is not what we made, it is to do nothing either.
                 os.kill(pid, signal.SIGSTOP)
         elif made:
@@ -432,7 +443,7 @@ class SessionServer(SlotServer):
         """Wait no longer for the clone that was agreed on."""
         copy = self._end_copy()
         if copy.branch is None:
-            _drop_checkpoint(copy.member)
+            _trim(copy.member, self.history - 1)
         else:
             self._forget_branch(copy.member, copy.branch, reason)
         self._end_strangers()
@@ -483,7 +494,7 @@ class SessionServer(SlotServer):
         if question is not None:
             allowed = self._allows(question)
             notifications.answer(self._listener, question, allowed=allowed)
-        elif not any(member.child or member.checkpoint for member in self._members.values()):
+        elif not any(member.child or member.checkpoints for member in self._members.values()):
             self._forget_listener()  # nobody is left to ask
 
     def _allows(self, question: notifications.Question) -> bool:
@@ -530,8 +541,8 @@ class SessionServer(SlotServer):
         if member is None:
             if self._copy is not None:  # it is the copy: there was nothing else
                 self._give_up_copy("its copy died, or did not answer")
-        elif pid == member.checkpoint:
-            member.checkpoint = None
+        elif pid != member.child:
+            member.checkpoints = {t: p for t, p in member.checkpoints.items() if p != pid}
         else:
             member.child = None
             if member.restoring:
@@ -562,9 +573,14 @@ def _reply(
         return  # it doesn't read its replies, or is gone
 
 
-def _drop_checkpoint(member: Member) -> None:
-    pid, member.checkpoint = member.checkpoint, None
-    if pid is not None:
+def _trim(member: Member, most: int) -> None:
+    """End the oldest checkpoints, so that so many are left."""
+    doomed = list(member.checkpoints)[: max(0, len(member.checkpoints) - most)]
+    _end_processes([member.checkpoints.pop(tag) for tag in doomed])
+
+
+def _end_processes(pids: Sequence[int]) -> None:
+    for pid in pids:
         tree.kill(pid)
         tree.reap(pid)
 
