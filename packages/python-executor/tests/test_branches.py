@@ -313,6 +313,20 @@ def test_what_cannot_be_copied_is_refused_and_the_session_goes_on(
     assert pool.execute("1", session="b")["state"] == "fresh"
 
 
+def test_files_that_are_mapped_to_be_written_to_are_refused(strict: PythonExecutorService) -> None:
+    code = (
+        "import mmap\nf = open('f', 'wb+'); f.write(b'x' * 4096); f.flush()\n"
+        "m = mmap.mmap(f.fileno(), 4096, access={})"
+    )
+    for access in ("mmap.ACCESS_READ", "mmap.ACCESS_COPY"):
+        assert strict.execute(code.format(access), session="a")["status"] == "ok"
+    strict.fork_session("a", "b")
+    assert strict.execute(code.format("mmap.ACCESS_WRITE"), session="a")["status"] == "ok"
+    with pytest.raises(SessionCopyError, match="it has mapped a file"):
+        strict.fork_session("a", "c")
+    strict.fork_session("b", "c")
+
+
 def test_child_processes_are_refused() -> None:
     policy = SandboxPolicy.with_processes(processes=50)
     with PythonExecutorService(pool_size=1, timeout=30.0, sandbox=policy) as pool:

@@ -352,9 +352,10 @@ class PythonExecutorService:
         in both from where they are: give ``seed=`` to the next cells if they are to differ.
 
         What a copy can't have, for which it is refused: other threads, child processes, open pipes
-        and sockets. What it shares with the source: files that are mapped with MAP_SHARED. Open
-        files are opened anew in the copy, at the same position; absolute paths into the working
-        directory that the program has stored still name the source's, and can't be reached.
+        and sockets, files that are mapped to be written to (which without a sandbox nobody sees:
+        they stay one for both). Open files are opened anew in the copy, at the same position;
+        absolute paths into the working directory that the program has stored still name the
+        source's, and can't be reached.
 
         Args:
             src: the session.

@@ -24,7 +24,8 @@ _SUCCESS = refusal(0)
 _MEMORY = "brk mprotect munmap mremap msync"
 # mmap(2). Nameless shared memory stays where it is when its pages are no longer mapped, and then
 # nobody can tell whose it is; what grows down counts as stack, for which there is no limit.
-_MAP_SHARED_ANONYMOUS, _MAP_GROWS_DOWN = 0x21, 0x100
+_PROT_WRITE, _MAP_SHARED, _MAP_ANONYMOUS, _MAP_GROWS_DOWN = 2, 1, 0x20, 0x100
+_MAP_SHARED_ANONYMOUS = _MAP_SHARED | _MAP_ANONYMOUS
 _STREAMS = """
     read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close
     dup dup2 dup3 pipe pipe2 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl
@@ -302,7 +303,8 @@ def question_filter() -> Program:
     """Assemble the filter by which processes of sessions ask their server.
 
     About pids: checkpoints and branches inherit it, and theirs are others. About forks that make
-    a child of the server: which one was agreed on, it knows.
+    a child of the server: which one was agreed on, it knows. About files that are mapped to be
+    written to, because it is to know of them.
     """
     rules = Filter(ALLOW)
     for name in _OF_A_PROCESS.split():
@@ -310,4 +312,9 @@ def question_filter() -> Program:
     rules.answer(ASK, *_SIGNAL_SENDING.split())
     beside = (Condition(0, _CLONE_PARENT, _CLONE_PARENT),)
     rules.allow_if("clone", beside, then=ASK, otherwise=ALLOW)
+    writing = (
+        Condition(2, _PROT_WRITE, _PROT_WRITE),
+        Condition(3, _MAP_SHARED, _MAP_SHARED | _MAP_ANONYMOUS),
+    )
+    rules.allow_if("mmap", writing, then=ASK, otherwise=ALLOW)
     return rules.assemble()

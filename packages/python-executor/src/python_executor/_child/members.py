@@ -29,6 +29,7 @@ class Member:
         checkpoints: pids of what that can go back to, the oldest first, by what the host knows
             them by.
         restoring: whether the checkpoint has been asked to go on, and has not said that it does.
+        has_mapped: whether it has ever mapped a file to write to it.
         private: socket to its interpreter.
         wanted: the branch that the host has asked for.
     """
@@ -41,6 +42,7 @@ class Member:
         self.child: int | None = None
         self.checkpoints: dict[int, int] = {}
         self.restoring = False
+        self.has_mapped = False
         self.private: socket.socket | None = None
         self.wanted: Wanted | None = None
 

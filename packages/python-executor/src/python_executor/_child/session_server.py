@@ -139,6 +139,7 @@ class SessionServer(SlotServer):
             os.close(descriptor)
         self.descriptors = ()
         member.child = pid
+        member.has_mapped = False
         member.generation = generation
         messages.tell_forked(member.line, generation, pid, self.pid)
         return False
@@ -332,6 +333,8 @@ class SessionServer(SlotServer):
         reason = self._why_not(member, sys.maxsize)
         if uncopied and not reason:
             reason = f"it has a pipe, a socket or the like open (descriptor {uncopied - 1})"
+        if member.has_mapped and not reason:
+            reason = "it has mapped a file to write to it, which two can't have each for itself"
         branch = None
         rules: list[int] = []
         if not reason:
@@ -504,11 +507,20 @@ class SessionServer(SlotServer):
                 return False
             copy.begun = True
             return True
-        target = ctypes.c_int(question.arguments[0]).value
         caller = processes.process_of(question.thread)
+        if question.number == syscalls.number("mmap"):
+            self._note_mapped(caller)
+            return True
+        target = ctypes.c_int(question.arguments[0]).value
         if target == caller:
             return True
         return self.sandbox.processes and self._are_related(caller, target)
+
+    def _note_mapped(self, process: int) -> None:
+        """Note whose files are mapped to be written to. When they are no more, nobody tells."""
+        top = self._top_of(process)
+        for member in self._members.values():
+            member.has_mapped = member.has_mapped or member.child == top
 
     def _are_related(self, caller: int, target: int) -> bool:
         """Whether a pid, or a group's negative number, is of the session whose process asks.
