@@ -21,9 +21,9 @@ from services_core import (
     ServiceDiedError,
     ServiceExistsError,
     get_services,
+    group_by_replica,
     native,
 )
-from services_core.replicas import group_by_replica
 from services_core.testing.observing import eventually, is_running
 from services_core.testing.samples import Gated, wait_for_file
 

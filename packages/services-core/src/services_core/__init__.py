@@ -6,6 +6,7 @@ primitives of `ServiceBase` and of `Connection`; `services_core.testing` checks 
 """
 
 from services_core.backends import ENTRY_POINT_GROUP, get_services, installed_backends
+from services_core.batches import KeyGroup, call_by_key, call_each_replica, group_by_replica
 from services_core.connections import (
     CallOptions,
     Connection,
@@ -38,7 +39,6 @@ from services_core.inline import InlineService
 from services_core.options import PORTABLE_OPTIONS, ServiceOptions
 from services_core.owners import ServiceOwner
 from services_core.registry import ServiceBase
-from services_core.replicas import KeyGroup, group_by_replica
 from services_core.services import ServiceInfo, ServiceSpec, ServiceState
 
 __all__ = [
@@ -76,6 +76,8 @@ __all__ = [
     "ServiceState",
     "ServiceTimeoutError",
     "UnknownBackendError",
+    "call_by_key",
+    "call_each_replica",
     "get_services",
     "group_by_replica",
     "installed_backends",

@@ -20,14 +20,12 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from services_core.connections import CallOptions, Connection, ServiceKey
 from services_core.errors import ServiceDiedError
-from services_core.handles import Handle
 from services_core.names import split_replica
 
 # How long a replica that is being restarted gets no calls that another could take (seconds).
@@ -88,7 +86,7 @@ class ReplicatedConnection(Connection):
     ) -> Any:
         """Start a call of the chosen replica and return the backend's own future."""
         return self._started(
-            options.key,
+            self._take(options.key),
             lambda connection: connection.remote(method, args, kwargs, options),
         )
 
@@ -97,8 +95,25 @@ class ReplicatedConnection(Connection):
     ) -> Future[Any]:
         """Start a call of the chosen replica and return a future of its value."""
         future: Future[Any] = self._started(
-            options.key,
+            self._take(options.key),
             lambda connection: connection.submit(method, args, kwargs, options),
+        )
+        return future
+
+    def submit_to(
+        self,
+        index: int,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: CallOptions,
+    ) -> Future[Any]:
+        """Start a call of one replica, whatever the key and the load, also if it died."""
+        replica = next(replica for replica in self._replicas if replica.index == index)
+        with self._lock:
+            replica.outstanding += 1
+        future: Future[Any] = self._started(
+            replica, lambda connection: connection.submit(method, args, kwargs, options)
         )
         return future
 
@@ -160,8 +175,15 @@ class ReplicatedConnection(Connection):
         """
         return self._home(key).index
 
-    def _started(self, key: str | None, start: Callable[[Connection], Any]) -> Any:
-        replica = self._take(key)
+    def living_replicas(self) -> list[int]:
+        """The replicas (their indices) that aren't known to be dead.
+
+        Raises:
+            ServiceDiedError: All of them died.
+        """
+        return [replica.index for replica in self._alive()]
+
+    def _started(self, replica: _Replica, start: Callable[[Connection], Any]) -> Any:
         try:
             reference = start(replica.connection)
         except BaseException as error:
@@ -221,53 +243,6 @@ class ReplicatedConnection(Connection):
 
 
 os.register_at_fork(after_in_child=ReplicatedConnection.start_afresh_in_child)
-
-
-@dataclass(frozen=True)
-class KeyGroup:
-    """Items of a batch that belong on one replica.
-
-    Attributes:
-        key: A key for `options(key=...)` that leads there.
-        positions: Where the items stand in the batch, in ascending order.
-    """
-
-    key: str
-    positions: list[int]
-
-
-def group_by_replica(handle: Handle, keys: Sequence[str]) -> list[KeyGroup]:
-    """Group the items of a batch by the replica that their keys lead to: one call a replica.
-
-    Args:
-        handle: A handle of any service. One without replicas has them all in one group.
-        keys: The key of each item.
-
-    Raises:
-        ServiceDiedError: All replicas died.
-
-    Example:
-        >>> from services_core import get_services
-        >>> class Squares:
-        ...     def squares(self, numbers):
-        ...         return [number**2 for number in numbers]
-        >>> numbers, keys = [1, 2, 3, 4], ["env-1", "env-2", "env-3", "env-4"]
-        >>> results = {}
-        >>> with get_services(backend="inline", namespace="grouped") as services:
-        ...     handle = services.register("squares", Squares, replicas=2)
-        ...     for group in group_by_replica(handle, keys):
-        ...         batch = [numbers[position] for position in group.positions]
-        ...         answers = handle.squares.options(key=group.key)(batch)
-        ...         results.update(zip(group.positions, answers, strict=True))
-        >>> sorted(results.items())
-        [(0, 1), (1, 4), (2, 9), (3, 16)]
-    """
-    connection = handle._connection  # noqa: SLF001 - so that no method name is taken from users
-    groups: dict[Hashable, KeyGroup] = {}
-    for position, key in enumerate(keys):
-        home = connection.replica_of(key) if isinstance(connection, ReplicatedConnection) else 0
-        groups.setdefault(home, KeyGroup(key, [])).positions.append(position)
-    return list(groups.values())
 
 
 def _rank(key: str, index: int) -> bytes:

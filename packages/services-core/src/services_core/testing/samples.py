@@ -275,6 +275,10 @@ class Member:
         """A name that no other replica has."""
         return self._name
 
+    def take(self, items: list[Any]) -> list[tuple[str, Any]]:
+        """Each item with the name."""
+        return [(self._name, item) for item in items]
+
     def pid(self) -> int:
         """Process that the replica runs in."""
         return os.getpid()

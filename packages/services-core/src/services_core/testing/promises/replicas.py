@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from services_core.batches import call_by_key, call_each_replica, group_by_replica
 from services_core.errors import (
     InvalidNameError,
     ServiceDiedError,
@@ -20,7 +21,6 @@ from services_core.errors import (
 )
 from services_core.handles import Handle, native
 from services_core.registry import ServiceBase
-from services_core.replicas import group_by_replica
 from services_core.testing.capabilities import Capability
 from services_core.testing.observing import eventually, is_running
 from services_core.testing.promises.basis import OpenRegistry, Promises, needs
@@ -79,6 +79,25 @@ class Replicas(Promises):
             assert {homes[_KEYS[place]] for place in group.positions} == {home}
         single = services.register("single", Counter)
         assert [group.positions for group in group_by_replica(single, _KEYS)] == [list(range(40))]
+
+    def test_a_batch_is_split_by_key_and_comes_back_in_order(self, services: ServiceBase) -> None:
+        members = services.register("members", Member, replicas=2)
+        homes = {key: members.who.options(key=key)() for key in _KEYS}
+        for handle in (members, services["members"], pickle.loads(pickle.dumps(members))):
+            taken = call_by_key(handle.take, range(40), _KEYS)
+            assert taken == [(homes[key], number) for number, key in enumerate(_KEYS)]
+        assert call_by_key(members.take, [], []) == []
+        single = services.register("single", Member)
+        assert call_by_key(single.take, _KEYS, _KEYS) == [(single.who(), key) for key in _KEYS]
+
+    def test_all_replicas_can_be_called_at_once(self, services: ServiceBase) -> None:
+        members = services.register("members", Member, replicas=2)
+        names = call_each_replica(members.who)
+        assert {*names} == {members.who.options(key=key)() for key in _KEYS}
+        assert len(names) == 2
+        assert call_each_replica(members.take, ["a"]) == [[(name, "a")] for name in names]
+        single = services.register("single", Member)
+        assert call_each_replica(single.who) == [single.who()]
 
     def test_calls_go_to_the_replica_that_is_less_busy(
         self, services: ServiceBase, tmp_path: Path
@@ -158,6 +177,24 @@ class Replicas(Promises):
         services.reset()
         assert eventually(lambda: not any(is_running(pid) for pid in pids if pid is not None))
         assert services.register("members", Counter).add() == 1
+
+    @needs(Capability.PROCESSES)
+    def test_of_a_batch_that_finds_a_replica_dead_the_rest_is_not_lost(
+        self, services: ServiceBase
+    ) -> None:
+        members = services.register("members", Member, replicas=2)
+        homes = {key: members.who.options(key=key)() for key in _KEYS}
+        dead = homes[_KEYS[0]]
+        _kill(members.pid.options(key=_KEYS[0])())
+        taken = call_by_key(members.take, _KEYS, _KEYS, return_exceptions=True)
+        for key, result in zip(_KEYS, taken, strict=True):
+            if homes[key] == dead:
+                assert isinstance(result, ServiceDiedError)
+            else:
+                assert result == (homes[key], key)
+        (survivor,) = call_each_replica(members.who)
+        assert survivor != dead
+        assert call_by_key(members.take, _KEYS, _KEYS) == [(survivor, key) for key in _KEYS]
 
     @needs(Capability.RESTARTS)
     def test_a_replica_that_is_restarted_keeps_its_keys(self, services: ServiceBase) -> None:
