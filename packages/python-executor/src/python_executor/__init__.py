@@ -4,6 +4,7 @@ Start with ``PythonExecutorService``, the pool: ``execute`` and ``execute_batch`
 return plain results. ``PersistentPythonProcess`` is one interpreter that keeps its state.
 """
 
+from python_executor._keys import session_key
 from python_executor._reports import PoolInfo, PoolStats
 from python_executor._statistics import Percentiles
 from python_executor.errors import (
@@ -65,4 +66,5 @@ __all__ = [
     "SessionNotFoundError",
     "State",
     "Status",
+    "session_key",
 ]
