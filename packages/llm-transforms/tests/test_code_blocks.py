@@ -80,6 +80,33 @@ def test_a_program_that_was_refused_is_told_why() -> None:
     ]
 
 
+def test_a_return_to_earlier_names_is_told(executor: PythonExecutorService) -> None:
+    codes = ("x = 1", "import os; os._exit(1)", "print(x)", "print(x)")
+    results = [executor.execute(code, session="told") for code in codes]
+    assert [result["state"] for result in results] == ["fresh", "kept", "restored", "kept"]
+    texts = told(*results)
+    assert texts[2] == (
+        "Code block 3 executed successfully:\n1\n"
+        "Note: the interpreter had ended. "
+        "Names are what they were before the block that ended it.\n"
+    )
+    assert not any("Note" in text for text in (*texts[:2], texts[3]))
+
+
+def test_a_failure_after_a_loss_is_told_with_the_loss(executor: PythonExecutorService) -> None:
+    result: ExecutionResult = {**executor.execute("1 / 0"), "state": "lost"}
+    (text,) = told(result)
+    assert text.endswith(
+        "ZeroDivisionError: division by zero\n"
+        "Note: the interpreter had ended and is a new one. Names of earlier blocks are gone.\n"
+    )
+
+
+def test_what_protects_a_session_is_no_news_for_the_model(executor: PythonExecutorService) -> None:
+    result = executor.execute("print(1)")
+    assert told({**result, "unprotected": "it has threads"}) == told(result)
+
+
 def test_the_loss_of_earlier_names_is_told() -> None:
     with PersistentPythonProcess(timeout=20.0) as process:
         crash, after = process.execute("import os; os._exit(1)"), process.execute("print(1)")

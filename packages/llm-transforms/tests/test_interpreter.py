@@ -1,4 +1,4 @@
-"""Programs in replies are run and answered, in each of the three modes."""
+"""Programs in replies are run and answered, in each of the modes."""
 
 import pickle
 from collections.abc import Callable
@@ -15,7 +15,6 @@ from llm_transforms import (
     Message,
     NotAnExecutorError,
     PythonInterpreter,
-    SessionsUnavailableError,
     UnknownNameError,
 )
 from python_executor import Execution, ExecutionResult, PythonExecutorService
@@ -84,13 +83,14 @@ def counted(services: ServiceBase) -> ServiceBase:
     return services
 
 
-@pytest.fixture(params=["fresh", "persistent", "service"])
+@pytest.fixture(params=["fresh", "persistent", "service", "sessions", "replicas"])
 def options(request: pytest.FixtureRequest, services: ServiceBase) -> dict[str, Any]:
     """The arguments of each mode."""
-    if request.param == "service":
-        services.register("python_executor", PythonExecutorService, pool_size=4)
-        return {"services": services}
-    return {"persistent": request.param == "persistent"}
+    if request.param in ("fresh", "persistent"):
+        return {"persistent": request.param == "persistent"}
+    replicas = 2 if request.param == "replicas" else 1
+    services.register("python_executor", PythonExecutorService, pool_size=2, replicas=replicas)
+    return {"services": services, "persistent": request.param != "service"}
 
 
 # -- what is true in every mode --------------------------------------------------------------------
@@ -261,12 +261,12 @@ def test_an_unknown_service_fails_at_once(services: ServiceBase) -> None:
 
 def test_a_service_that_is_no_executor_fails_at_once(services: ServiceBase) -> None:
     services.register("python_executor", dict)
-    with pytest.raises(NotAnExecutorError, match="execute_batch"):
+    with pytest.raises(NotAnExecutorError, match="no method execute_batch: register"):
         PythonInterpreter(services=services)
 
 
-def test_names_that_last_need_sessions_on_a_service(counted: ServiceBase) -> None:
-    with pytest.raises(SessionsUnavailableError, match=r"sessions.*services=None"):
+def test_names_that_last_need_a_service_with_sessions(counted: ServiceBase) -> None:
+    with pytest.raises(NotAnExecutorError, match=r"close_session, .*no sessions.*persistent=False"):
         PythonInterpreter(services=counted, persistent=True)
 
 
@@ -281,11 +281,12 @@ def test_services_are_a_name_or_a_registry_or_nothing() -> None:
         PythonInterpreter(services=3)  # type: ignore[arg-type]
 
 
-# -- processes of its own --------------------------------------------------------------------------
+# -- names that last -------------------------------------------------------------------------------
 
 
-def test_names_last_until_the_environment_is_reset() -> None:
-    with make_env(3, persistent=True, timeout=20.0) as env:
+@pytest.mark.parametrize("options", ["persistent", "sessions", "replicas"], indirect=True)
+def test_names_last_until_the_environment_is_reset(options: dict[str, Any]) -> None:
+    with make_env(3, timeout=20.0, **options) as env:
         answers(env, [python(f"x = {i}") for i in range(3)])
         assert answers(env, [python("print(x)")] * 3) == [[done(1, str(i))] for i in range(3)]
         env.reset(["again"], environments=[1])
@@ -295,8 +296,9 @@ def test_names_last_until_the_environment_is_reset() -> None:
     assert told[2] == [done(1, "2")]
 
 
-def test_blocks_of_one_reply_run_in_their_order_when_names_last() -> None:
-    with make_env(1, persistent=True, timeout=20.0) as env:
+@pytest.mark.parametrize("options", ["persistent", "sessions", "replicas"], indirect=True)
+def test_blocks_of_one_reply_run_in_their_order_when_names_last(options: dict[str, Any]) -> None:
+    with make_env(1, timeout=20.0, **options) as env:
         told = answers(env, [python("x = 1", "x += 1", "print(x)")])
     assert told[0][2] == done(3, "2")
 

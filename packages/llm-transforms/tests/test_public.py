@@ -13,7 +13,6 @@ from llm_transforms.errors import (
     InvalidMessageError,
     NotAnExecutorError,
     NotResetError,
-    SessionsUnavailableError,
     TransformInUseError,
     UnknownNameError,
 )
@@ -23,9 +22,8 @@ ERRORS: list[tuple[TransformError, type[Exception]]] = [
     (ClosedError("env"), RuntimeError),
     (InvalidArgumentError("timeout", -1, "positive"), ValueError),
     (InvalidMessageError("replies[0]", 1, "text"), TypeError),
-    (NotAnExecutorError("x", "y"), TypeError),
+    (NotAnExecutorError("x", "y", "execute_batch"), TypeError),
     (NotResetError([0, 1]), RuntimeError),
-    (SessionsUnavailableError("x"), ValueError),
     (TransformInUseError("t"), RuntimeError),
     (UnknownNameError("code format", "x", ["b", "a"]), ValueError),
 ]

@@ -87,32 +87,26 @@ class UnknownNameError(TransformError, ValueError):
         )
 
 
-class SessionsUnavailableError(TransformError, ValueError):
-    """State was asked of a shared service, whose programs each start afresh."""
-
-    def __init__(self, service_name: str) -> None:
-        self.service_name = service_name
-        super().__init__(
-            f"persistent=True with the shared service {service_name!r} needs sessions, which the "
-            "executor doesn't have in this version. Either services=None with persistent=True (a "
-            "process for each environment), or the service with persistent=False"
-        )
-
-
 class NotAnExecutorError(TransformError, TypeError):
-    """The service that was found under the name can't execute batches of programs.
+    """The service that was found under the name can't do what is needed of an executor.
 
     Attributes:
         service_name: Its name.
         namespace: Its namespace.
+        method: The method that it lacks: `execute_batch`, or `close_session` where names are to
+            last, because a service without it has no sessions.
     """
 
-    def __init__(self, service_name: str, namespace: str) -> None:
+    def __init__(self, service_name: str, namespace: str, method: str = "execute_batch") -> None:
         self.service_name = service_name
         self.namespace = namespace
+        self.method = method
+        sessions = method == "close_session"
+        why = ", so it has no sessions, which persistent=True needs" if sessions else ""
+        instead = ", or take persistent=False" if sessions else ""
         super().__init__(
-            f"service {service_name!r} in namespace {namespace!r} has no method execute_batch: "
-            "register python_executor.PythonExecutorService, or a class with that method"
+            f"service {service_name!r} in namespace {namespace!r} has no method {method}{why}: "
+            "register python_executor.PythonExecutorService, or a class with that method" + instead
         )
 
 

@@ -1,26 +1,37 @@
 """Where programs run: a shared service, fresh processes, or one process for each environment.
 
-PythonInterpreter --> SharedService        --> handle.execute_batch  (one call a step)
---> FreshProcesses       --> a small pool of its own
---> PersistentProcesses  --> environment 0: a process with a memory
-environment 1: ...
+PythonInterpreter --> SharedService        --> handle.execute_batch  (one call a step and replica)
+                      SharedSessions       --> the same, each environment in a session of its own
+                  --> FreshProcesses       --> a small pool of its own
+                  --> PersistentProcesses  --> environment 0: a process with a memory
+                                               environment 1: ...
 """
 
 from __future__ import annotations
 
 import os
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
 
 from llm_transforms.errors import NotAnExecutorError
+from llm_transforms.results.outcomes import crashed
 from python_executor import (
     Execution,
     ExecutionResult,
     PersistentPythonProcess,
     PythonExecutorService,
 )
-from services_core import Handle, ServiceBase
+from services_core import (
+    Handle,
+    ServiceBase,
+    ServiceDiedError,
+    call_by_key,
+    group_by_replica,
+    native,
+)
 
 # Interpreters of the pool that a transform makes for itself. More than CPUs, as programs wait too.
 _LEAST_INTERPRETERS = 4
@@ -51,6 +62,8 @@ class Executor(ABC):
 class SharedService(Executor):
     """Programs of all environments in one call to a service that others use too.
 
+    A service with replicas gets one call a replica; an environment's programs are on one of them.
+
     Args:
         services: The registry that has it.
         name: Its name.
@@ -58,19 +71,55 @@ class SharedService(Executor):
 
     Raises:
         ServiceNotFoundError: There is none of that name.
-        NotAnExecutorError: It has no `execute_batch`.
+        NotAnExecutorError: It lacks a method that is needed.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ("execute_batch",)
+    """The methods that the service must have."""
 
     def __init__(self, services: ServiceBase, name: str, *, close_registry: bool) -> None:
         self._services = services
         self._close_registry = close_registry
-        self._handle: Handle = services[name]
-        if not hasattr(self._handle, "execute_batch"):
-            raise NotAnExecutorError(name, services.namespace)
+        # A handle, or the client of an owner.
+        self._service: Any = services[name]
+        self._prefix = uuid.uuid4().hex
+        for method in self.needs:
+            if not hasattr(self._service, method):
+                raise NotAnExecutorError(name, services.namespace, method)
+
+    def name_of(self, environment: int) -> str:
+        """A name of an environment that no other transform's has; without "/", as branches have."""
+        return f"{self._prefix}-{environment}"
 
     def run(self, programs: Programs) -> Results:
-        """Run all programs in one call."""
-        return _run_as_batch(self._handle.execute_batch, programs)
+        """Run all programs in one call, or one a replica.
+
+        Of a service with replicas one may die and the others go on: its programs have crashed.
+
+        Raises:
+            ServiceDiedError: The service is gone, and no replica of it lives.
+        """
+        return _run_as_batch(lambda batch: self._execute(batch, programs), programs)
+
+    def _execute(self, batch: list[Execution], programs: Programs) -> list[ExecutionResult]:
+        execute_batch = self._service.execute_batch
+        if not isinstance(self._service, Handle):
+            results: list[ExecutionResult] = execute_batch(batch)
+            return results
+        keys = [self.name_of(environment) for environment, each in programs.items() for _ in each]
+        outcomes = call_by_key(execute_batch, batch, keys, return_exceptions=True)
+        errors = {id(each): each for each in outcomes if isinstance(each, Exception)}  # one a call
+        for error in errors.values():
+            if not self._goes_on_after(error, keys):
+                raise error
+        return [crashed() if id(each) in errors else each for each in outcomes]
+
+    def _goes_on_after(self, error: Exception, keys: list[str]) -> bool:
+        """Whether an error is the death of a replica, and others live."""
+        if not isinstance(error, ServiceDiedError) or not isinstance(native(self._service), list):
+            return False
+        group_by_replica(self._service, keys)  # raises if all of them died
+        return True
 
     def close(self) -> None:
         """Close the registry if it is ours; the service runs on."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
-from llm_transforms.errors import ClosedError, InvalidArgumentError, SessionsUnavailableError
+from llm_transforms.errors import ClosedError, InvalidArgumentError
 from llm_transforms.execution import Executor, FreshProcesses, PersistentProcesses, SharedService
 from llm_transforms.messages import Message
 from llm_transforms.parsing import CodeBlock, CodeFormat, code_format
 from llm_transforms.results import Outcome, ResultFormatter, rejected, result_formatter
+from llm_transforms.sessions import SharedSessions
 from llm_transforms.transform import Transform
 from python_executor import Execution
 from python_executor import InvalidArgumentError as InvalidExecutionError
@@ -24,13 +25,16 @@ class PythonInterpreter(Transform):
     Where programs run depends on `services` and `persistent`:
 
     - A service: on its interpreters, shared with everybody who uses it. The programs of a whole
-      step are one `execute_batch` call. Each starts afresh.
+      step are one `execute_batch` call, or one a replica. Each starts afresh.
+    - A service and `persistent=True`: the same, and each environment is a session of the service,
+      which keeps its names until the environment is reset. No two transforms share a session.
     - No service, `persistent=False`: each in a fresh process.
     - No service, `persistent=True`: in one process for each environment, which keeps its names
       until the environment is reset.
 
     A program that fails, crashes or runs too long is answered with a message, and so is one that
-    can't be run at all.
+    can't be run at all, and one whose replica died. The model is told when names of earlier
+    programs are gone.
 
     Args:
         tool_name: Role of the answers.
@@ -48,8 +52,8 @@ class PythonInterpreter(Transform):
         UnknownBackendError: There is no backend of that name (`BackendNotInstalledError`: it is
             known, and the error says what to install).
         ServiceNotFoundError: The namespace has no service of that name.
-        NotAnExecutorError: It has one, which is no executor.
-        SessionsUnavailableError: A service together with `persistent`, not in this version.
+        NotAnExecutorError: It has one, which is no executor, or with `persistent` one that has no
+            sessions.
         UnknownNameError: There is no such format or formatter.
         InvalidArgumentError: Any other argument that can't be used; `timeout` raises the
             executor's error, a `ValueError` as well.
@@ -107,7 +111,8 @@ class PythonInterpreter(Transform):
         """Run the programs of the replies and answer them.
 
         Raises:
-            ServiceError: The service is gone, or the call to it failed.
+            ServiceError: The service is gone, or the call to it failed. If it has replicas and one
+                of them died, its programs are answered: they have crashed.
             ClosedError: This transform is closed.
         """
         if self._closed:
@@ -118,20 +123,23 @@ class PythonInterpreter(Transform):
         ]
 
     def reset(self, environments: Collection[int]) -> None:
-        """Forget the names of some environments; nothing to do unless `persistent`."""
+        """Forget the names of some environments; nothing to do unless `persistent`.
+
+        Their processes or sessions are ended at the same time. Those that ran nothing have none.
+        """
         self._executor.reset(environments)
 
     def clone(self) -> Self:
-        """Return an interpreter with the same settings, which shares no process with this one."""
+        """Return an interpreter with the same settings, which shares no state with this one."""
         return type(self)(**self._settings)
 
     def close(self) -> None:
-        """End the processes that belong to this interpreter; a service runs on."""
+        """End the processes and sessions that belong to this interpreter; a service runs on."""
         self._closed = True
         self._executor.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Processes and connections stay here: what is unpickled opens its own.
+        # Processes, sessions and connections stay here: what is unpickled opens its own.
         return _remake, (type(self), self._settings)
 
     def __repr__(self) -> str:
@@ -197,20 +205,19 @@ def _make_executor(
 ) -> Executor:
     if services is None:
         return PersistentProcesses(timeout) if persistent else FreshProcesses(timeout)
-    if persistent:
-        raise SessionsUnavailableError(service_name)
+    shared = SharedSessions if persistent else SharedService
     if isinstance(services, ServiceBase):
         if namespace not in (None, services.namespace):
             expected = f"None or the registry's own, {services.namespace!r}"
             raise InvalidArgumentError("namespace", namespace, expected)
-        return SharedService(services, service_name, close_registry=False)
+        return shared(services, service_name, close_registry=False)
     if not isinstance(services, str):
         raise InvalidArgumentError(
             "services", services, "the name of a backend, an open registry, or None"
         )
     opened = get_services(services, _DEFAULT_NAMESPACE if namespace is None else namespace)
     try:
-        return SharedService(opened, service_name, close_registry=True)
+        return shared(opened, service_name, close_registry=True)
     except BaseException:
         opened.close()
         raise

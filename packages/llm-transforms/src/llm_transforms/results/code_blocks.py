@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from llm_transforms.messages import Message
 from llm_transforms.results.outcomes import Outcome
-from python_executor import ExecutionResult
+from python_executor import ExecutionResult, State
 
 
 class CodeBlockResults:
@@ -14,7 +14,8 @@ class CodeBlockResults:
 
     The wording is that of TorchRL's `PythonInterpreter`. A block that failed is told with its
     stderr, and with the reason if that isn't there already (a timeout, a crash, an exit status).
-    A block whose interpreter had lost the names of earlier ones is told so.
+    A block whose interpreter had lost the names of earlier ones, or gone back to those before a
+    block that crashed, is told so in a line at the end.
 
     Example:
         >>> from python_executor import PythonExecutorService
@@ -36,7 +37,13 @@ class CodeBlockResults:
         return "CodeBlockResults()"
 
 
-_LOST = "Note: the interpreter had ended and is a new one. Names of earlier blocks are gone.\n"
+# What the model can't see in the output, and would puzzle over. Nothing of `unprotected`: it tells
+# what could have happened, and is for who runs the service.
+_NOTES: Mapping[State, str] = {
+    "lost": "Note: the interpreter had ended and is a new one. Names of earlier blocks are gone.\n",
+    "restored": "Note: the interpreter had ended. Names are what they were before the block that "
+    "ended it.\n",
+}
 
 
 def _text(outcome: Outcome) -> str:
@@ -46,8 +53,8 @@ def _text(outcome: Outcome) -> str:
         if result["success"]
         else ("failed", _failure(result))
     )
-    if result["state"] == "lost":
-        told = _whole_lines(told) + _LOST
+    if result["state"] in _NOTES:
+        told = _whole_lines(told) + _NOTES[result["state"]]
     return f"Code block {outcome.number} {done}:\n{told}"
 
 

@@ -67,3 +67,15 @@ def rejected(message: str) -> ExecutionResult:
         "state": "fresh",
         "unprotected": None,
     }
+
+
+def crashed() -> ExecutionResult:
+    """Return the result of a program whose service died meanwhile, or just before."""
+    message = "The interpreter was lost before the program had ended."
+    return {
+        **rejected(message),
+        "status": "crashed",
+        "error": {"type": "ProcessCrashedError", "message": message, "traceback": ""},
+        # Nobody knows what it started from: whether it's lost, the next result says.
+        "state": "kept",
+    }
