@@ -31,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", default="local", help="which backend the services run on")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker of tests that kill a service."""
+    config.addinivalue_line("markers", "kills: kills the process of a service, or of a replica")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave what tests Ray's clusters to the backend Ray."""
     is_rays = collection_path.name.startswith("test_ray_")
@@ -65,8 +70,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test the time that starting a Ray takes on a busy machine."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give every test the time that starting a Ray takes on a busy machine.
+
+    What kills services is left to the backends on which they have processes of their own.
+    """
+    if config.getoption("backend") == "inline":
+        items[:] = [item for item in items if item.get_closest_marker("kills") is None]
     for item in items:
         item.add_marker(pytest.mark.timeout(150))
 

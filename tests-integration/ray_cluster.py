@@ -15,11 +15,15 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from workers import execute_cells
 
+from llm_transforms import ChatEnv, PythonInterpreter
+from python_executor import PythonExecutorService
 from services_core import (
     ServiceBase,
     ServiceDiedError,
     ServiceExistsError,
+    call_each_replica,
     get_services,
     group_by_replica,
     native,
@@ -170,6 +174,49 @@ def restart_a_replica() -> None:
     _Driver.services.unregister("members")
 
 
+def keep_sessions_on_their_nodes() -> None:
+    """Sessions are found by key from every node, and only those of a killed replica are lost."""
+    executor = _Driver.services.register(
+        "python_executor", PythonExecutorService, pool_size=1, replicas=3
+    )
+    places = [actor.__ray_call__.remote(_node_of) for actor in native(executor)]
+    assert len(set(ray.get(places))) == 3
+    cells = [(key, f"x = {number}; x") for number, key in enumerate(_KEYS)]
+    values = [str(number) for number in range(len(_KEYS))]
+    assert execute_cells("ray", _NAMESPACE, cells) == [(value, "fresh") for value in values]
+    listed = call_each_replica(executor.list_sessions)
+    homes = [{info["session"] for info in sessions} for sessions in listed]
+    assert all(homes)
+    again = [(key, "x") for key in _KEYS]
+    for node in _Driver.cluster.worker_nodes:
+        where = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+        remote: Any = ray.remote
+        execute = remote(num_cpus=0, scheduling_strategy=where)(execute_cells)
+        found = ray.get(execute.remote("ray", _NAMESPACE, again))
+        assert found == [(value, "kept") for value in values]
+
+    interpreter = PythonInterpreter(services=_Driver.services, persistent=True)
+    with ChatEnv(24).append_transform(interpreter) as env:
+        env.reset(["Go."] * 24)
+        env.step(["```python\nx = 1\n```"] * 24)
+        victim = _Driver.services.describe("python_executor").replicas[2].pid
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)
+        assert eventually(lambda: not is_running(victim))
+        chats = env.step(["```python\nx\n```"] * 24)
+        crashed = [n for n, chat in enumerate(chats) if "Crashed" in chat[-1]["content"]]
+        chats = env.step(["```python\nx\n```"] * 24)
+        told = [n for n, chat in enumerate(chats) if "are gone." in chat[-1]["content"]]
+        assert told == crashed
+        assert 0 < len(told) < 24
+    results = execute_cells("ray", _NAMESPACE, again)
+    states = {key: state for key, (_, state) in zip(_KEYS, results, strict=True)}
+    assert {key for key, state in states.items() if state == "fresh"} == homes[2]
+    assert set(states.values()) == {"fresh", "kept"}
+    assert len(call_each_replica(_Driver.services["python_executor"].list_sessions)) == 2
+    _Driver.services.unregister("python_executor")
+
+
 def lose_a_node() -> None:
     """What was on a lost node is dead once Ray has noticed; the rest goes on."""
     services = _Driver.services
@@ -225,6 +272,10 @@ def _begin_on(node: str, elsewhere: str) -> None:
     except ServiceExistsError:
         return
     raise AssertionError("its name was free")
+
+
+def _node_of(_: object) -> str:
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def _places(members: Any) -> dict[int, tuple[int, str]]:

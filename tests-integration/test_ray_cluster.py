@@ -42,5 +42,9 @@ def test_a_replica_with_restarts_comes_back_to_its_keys(run: Run) -> None:
     run(ray_cluster.restart_a_replica)
 
 
+def test_sessions_are_found_from_every_node_and_lost_with_their_replica(run: Run) -> None:
+    run(ray_cluster.keep_sessions_on_their_nodes)
+
+
 def test_a_lost_node_takes_its_replicas_and_no_others(run: Run) -> None:
     run(ray_cluster.lose_a_node)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llm_transforms import ChatEnv, PythonInterpreter
-from python_executor import Execution, ExecutionResult, PythonExecutorService
-from services_core import get_services
+from python_executor import Execution, ExecutionResult, PythonExecutorService, session_key
+from services_core import Handle, call_by_key, get_services
 from services_core.testing.observing import eventually
 
 T = TypeVar("T")
@@ -50,6 +50,31 @@ def execute_programs(backend: str, namespace: str, programs: list[str]) -> list[
     results: list[dict[str, Any]] = services["python_executor"].execute_batch(programs)
     services.close()
     return results
+
+
+def execute_cells(
+    backend: str, namespace: str, cells: list[tuple[str, str]]
+) -> list[tuple[str | None, str]]:
+    """Find the executor and execute cells, each with its session, in one call a replica.
+
+    Returns:
+        The value of each, and what it started from.
+    """
+    services = get_services(backend=backend, namespace=namespace)
+    results = call_by_key(
+        services["python_executor"].execute_batch,
+        [Execution(code, session=name) for name, code in cells],
+        [session_key(name) for name, _ in cells],
+    )
+    services.close()
+    return [(result["value"], result["state"]) for result in results]
+
+
+def close_sessions(executor: Handle, names: list[str]) -> list[bool]:
+    """Close sessions, all at the same time; whether each was there."""
+    close = executor.close_session
+    futures = [close.options(key=session_key(name)).submit(name) for name in names]
+    return [bool(future.result()) for future in futures]
 
 
 def cancel_execution(backend: str, namespace: str, execution_id: str) -> bool:
@@ -101,4 +126,13 @@ def play_environments(interpreter: PythonInterpreter, rank: int, count: int) -> 
     with ChatEnv(count).append_transform(interpreter) as env:
         env.reset(["Print."] * count)
         chats = env.step([f"```python\nprint({rank}, {n})\n```" for n in range(count)])
+        return [str(chat[-1]["content"]) for chat in chats]
+
+
+def keep_numbers(interpreter: PythonInterpreter, rank: int, count: int) -> list[str]:
+    """Have environments remember the rank and their number, and print them a turn later."""
+    with ChatEnv(count).append_transform(interpreter) as env:
+        env.reset(["Remember."] * count)
+        env.step([f"```python\nrank, n = {rank}, {n}\n```" for n in range(count)])
+        chats = env.step(["```python\nprint(rank, n)\n```"] * count)
         return [str(chat[-1]["content"]) for chat in chats]
