@@ -74,6 +74,15 @@ def test_128_environments_play_turns_on_32_interpreters(backend: str) -> None:
     assert float(table["times as much"].replace(",", "")) > 1
 
 
+def test_with_sessions_every_environment_that_ran_something_has_one() -> None:
+    # Once is enough: sessions on each backend have tests of their own.
+    options = ("--persistent", "--envs", "16", "--interpreters", "8", "--turns", "1")
+    table = figures(finish(start("--backend", "inline", *options, "--timeout", "1")))
+    assert (table["environments"], table["interpreters"]) == ("16", "8")
+    assert (table["replies"], table["executions"], table["sessions"]) == ("16", "16", "14")
+    assert (table["failed: crashed"], table["failed: timeout"]) == ("1", "1")
+
+
 def test_real_replies_play_and_every_recorded_output_agrees(
     backend: str, shared_data: Path, tmp_path: Path
 ) -> None:

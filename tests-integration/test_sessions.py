@@ -92,9 +92,10 @@ def test_a_session_is_found_by_its_key_from_every_worker(
         assert execute(executor, name, f"x = {number}; x") == (str(number), "fresh")
     assert sorted(len(names) > 0 for names in homes(executor)) == [True, True]
     assert set.union(*homes(executor)) == set(NAMES)
-    # A branch is called with the key of its source, and is on the same replica.
     before = homes(executor)
-    assert execute(executor, "env-3/branch-1", "1")[1] == "fresh"
+    # A branch has the key of its source, and is on the same replica.
+    executor.fork_session.options(key=session_key("env-3"))("env-3", "env-3/branch-1")
+    assert execute(executor, "env-3/branch-1", "x += 100; x") == ("103", "kept")
     (home,) = (names for names in homes(executor) if "env-3/branch-1" in names)
     assert "env-3" in home
 

@@ -2,12 +2,16 @@
 
     python examples/llm/python_executor_service.py
     python examples/llm/python_executor_service.py --backend ray
+    python examples/llm/python_executor_service.py --persistent
     python examples/llm/python_executor_service.py --replies replies.jsonl
 
 The pool of interpreters is a service: registered once under a name, found by everybody. Each
 environment plays several turns of replies as a model writes them: one program or several, none at
 all, programs that fail, crash or never end. The programs of all environments of a turn are one call
 to the service, and what they printed comes back into the chats as tool messages.
+
+With --persistent each environment is a session of the service: names last from turn to turn, also
+when one of its programs crashes.
 
 With --replies the replies come from a file, one JSON object a line with the field `reply` (and
 perhaps `question`). Where a reply shows the output that its program once had, in a block called
@@ -170,6 +174,7 @@ def play(options: argparse.Namespace, console: Console) -> int:
             pool_size=options.interpreters,
             timeout=timeout,
             preload=preload,
+            max_sessions=max(options.envs, options.interpreters),
             num_cpus=1,
             max_concurrency=8,
         )
@@ -181,26 +186,36 @@ def play(options: argparse.Namespace, console: Console) -> int:
         )
         env = ChatEnv(batch_size=(options.envs,), system_prompt=SYSTEM_PROMPT).append_transform(
             PythonInterpreter(
-                services=options.backend, namespace=services.namespace, timeout=timeout
+                services=options.backend,
+                namespace=services.namespace,
+                persistent=options.persistent,
+                timeout=timeout,
             )
         )
-        with env, progress_bar(console) as progress:
-            total = len(recorded) or options.envs * options.turns
-            task = progress.add_task("Replies", total=total)
-
-            def played(count: int) -> None:
-                progress.advance(task, count)
-
-            report = (
-                play_replies(env, recorded, played)
-                if recorded
-                else play_turns(env, options.turns, played)
-            )
-        if options.show:
-            show_chat(console, report.chats[0])
-        show_differences(console, report)
-        console.print(table_of(options, services, executor.stats(), report, preload))
+        # What follows is shown before the environments close, which ends their sessions.
+        with env:
+            report = play_all(env, options, recorded, console)
+            if options.show:
+                show_chat(console, report.chats[0])
+            show_differences(console, report)
+            console.print(table_of(options, services, executor.stats(), report, preload))
     return 0
+
+
+def play_all(
+    env: ChatEnv, options: argparse.Namespace, recorded: Sequence[Recorded], console: Console
+) -> Report:
+    """Play the replies of the file, or the built-in ones, with a bar that shows how far it is."""
+    with progress_bar(console) as progress:
+        total = len(recorded) or options.envs * options.turns
+        task = progress.add_task("Replies", total=total)
+
+        def played(count: int) -> None:
+            progress.advance(task, count)
+
+        if recorded:
+            return play_replies(env, recorded, played)
+        return play_turns(env, options.turns, played)
 
 
 def progress_bar(console: Console) -> Progress:
@@ -222,6 +237,8 @@ def table_of(
     table.add_column()
     table.add_row("environments", f"{options.envs}")
     table.add_row("interpreters", f"{stats['pool_size']}")
+    if options.persistent:
+        table.add_row("sessions", f"{stats['sessions']}")
     table.add_row("replies", f"{report.replies:,}")
     table.add_row("executions", f"{stats['executions']:,}")
     failures = Counter(stats["by_status"])
@@ -326,6 +343,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--timeout",
         type=seconds,
         help="seconds that a program may run (default: 2, with --replies 10)",
+    )
+    parser.add_argument(
+        "--persistent",
+        action="store_true",
+        help="let names last from turn to turn: each environment is a session of the service",
     )
     parser.add_argument("--show", action="store_true", help="print the first chat at the end")
     return parser.parse_args(arguments)
