@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import ctypes
 import fcntl
 import os
 import resource
@@ -11,14 +12,18 @@ import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
 # A cell may patch ``builtins`` and ``os``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 _close, _dup2, _fstat, _lseek, _open = os.close, os.dup2, os.fstat, os.lseek, os.open
 _inheritable, _readlink, _unlink = os.get_inheritable, os.readlink, os.unlink
 _ftruncate, _pread, _pwrite = os.ftruncate, os.pread, os.pwrite
-_poll = select.poll
+_ask = ctypes.CDLL(None).poll
+_get_limit, _OPEN_FILES = resource.getrlimit, resource.RLIMIT_NOFILE
+# Of poll(2): an answer at once; the low byte of what tells that a descriptor isn't open.
+_AT_ONCE = ctypes.c_int(0)
+_ANSWER, _NOT_OPEN = 6, bytes([select.POLLNVAL])
 _fcntl = fcntl.fcntl
 # Above this none is looked for, where there is no sandbox and no limit.
 _MOST = 1024
@@ -31,83 +36,98 @@ _PIECE = 2**20  # bytes
 _DELETED = " (deleted)"
 
 
-def _program_descriptors(first_own: int) -> Iterator[int]:
-    """The descriptors that the program has open, stdin included.
+class _Asked(ctypes.Structure):
+    """``struct pollfd``."""
+
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+class Program:
+    """What a program has open, but for stdout and stderr.
+
+    It is asked after every cell, when each page that is written to has to be copied: so it takes
+    one system call, and few objects.
 
     Args:
-        first_own: of ours, of which there are two.
+        first_own: the first of our own descriptors, of which there are two.
     """
-    most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _MOST)
-    candidates = [0, *(n for n in range(3, most) if not first_own <= n < first_own + 2)]
-    asked = _poll()
-    for descriptor in candidates:
-        asked.register(descriptor, 0)
-    closed = {descriptor for descriptor, event in asked.poll(0) if event & select.POLLNVAL}
-    for descriptor in candidates:
-        if descriptor not in closed:
-            yield descriptor
 
+    def __init__(self, first_own: int) -> None:
+        self._own = (1, 2, first_own, first_own + 1)
+        self._limit = -1
 
-def offsets(first_own: int) -> dict[int, int]:
-    """The positions of the program's open files.
+    def _prepare(self, limit: int) -> None:
+        """Prepare to ask for descriptors below a limit; for more the kernel would not answer."""
+        self._limit = limit
+        self._candidates = [n for n in range(min(limit, _MOST)) if n not in self._own]
+        self._asked = (_Asked * len(self._candidates))(*(_Asked(n, 0, 0) for n in self._candidates))
+        self._count = ctypes.c_ulong(len(self._candidates))
 
-    Args:
-        first_own: the first of our own descriptors.
-    """
-    return {
-        descriptor: _lseek(descriptor, 0, 1)
-        for descriptor in _program_descriptors(first_own)
-        if stat.S_ISREG(_fstat(descriptor).st_mode)
-    }
+    def descriptors(self) -> list[int]:
+        """Return them in order."""
+        limit = _get_limit(_OPEN_FILES)[0]
+        if limit != self._limit:
+            self._prepare(limit)
+        _ask(self._asked, self._count, _AT_ONCE)
+        rest = answers = bytes(self._asked)[_ANSWER :: ctypes.sizeof(_Asked)]
+        found = []
+        while rest := rest.lstrip(_NOT_OPEN):
+            found.append(self._candidates[len(answers) - len(rest)])
+            rest = rest[1:]
+        return found
+
+    def offsets(self) -> dict[int, int]:
+        """Return the positions of its files."""
+        return {
+            descriptor: _lseek(descriptor, 0, 1)
+            for descriptor in self.descriptors()
+            if stat.S_ISREG(_fstat(descriptor).st_mode)
+        }
+
+    def first_uncopied(self, others: Collection[int]) -> int | None:
+        """Return the first of something that two processes can't each have for itself.
+
+        Args:
+            others: those that are taken care of.
+        """
+        for descriptor in self.descriptors():
+            kind = stat.S_IFMT(_fstat(descriptor).st_mode)
+            if descriptor not in others and kind not in _COPIED:
+                return descriptor
+        return None
+
+    def reopen(self, positions: dict[int, int], source: str, target: str) -> None:
+        """Open files and directories anew in a copy of the process, those of its own in the copy.
+
+        Those elsewhere too: their positions are their own then. What can't be opened again (its
+        name is gone, and there is no room for a copy) is closed, so that nothing is ever shared.
+        The other process goes on already: no position may be moved that is still shared.
+
+        Args:
+            positions: where the files were, by descriptor.
+            source: the working directory.
+            target: its copy.
+        """
+        source = os.path.realpath(source)  # as the kernel names it
+        for descriptor in self.descriptors():
+            status = _fstat(descriptor)
+            if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                continue
+            keeps = _inheritable(descriptor)
+            try:
+                again = _open_again(descriptor, status, source, target)
+                _lseek(again, positions.get(descriptor, 0), 0)
+            except OSError:
+                _close(descriptor)
+                continue
+            _dup2(again, descriptor, keeps)
+            _close(again)
 
 
 def seek(positions: dict[int, int]) -> None:
     """Go to the positions of open files."""
     for descriptor, offset in positions.items():
         _lseek(descriptor, offset, 0)
-
-
-def first_uncopied(first_own: int, others: Collection[int]) -> int | None:
-    """The first descriptor of something that two processes can't each have for itself.
-
-    Args:
-        first_own: the first of our own descriptors.
-        others: those that are taken care of.
-    """
-    for descriptor in _program_descriptors(first_own):
-        if descriptor not in others and stat.S_IFMT(_fstat(descriptor).st_mode) not in _COPIED:
-            return descriptor
-    return None
-
-
-def reopen(first_own: int, positions: dict[int, int], source: str, target: str) -> None:
-    """Open files and directories anew in a copy of the process, those of its directory in the copy.
-
-    Those elsewhere too: their positions are their own then. What can't be opened again (its name
-    is gone, and there is no room for a copy) is closed, so that nothing is ever shared. The other
-    process goes on already: no position may be moved that is still shared.
-
-    Args:
-        first_own: the first of our own descriptors.
-        positions: where the files were, by descriptor.
-        source: the directory.
-        target: its copy.
-    """
-    source = os.path.realpath(source)  # as the kernel names it
-    for descriptor in list(_program_descriptors(first_own)):
-        status = _fstat(descriptor)
-        kind = stat.S_IFMT(status.st_mode)
-        if kind not in (stat.S_IFREG, stat.S_IFDIR):
-            continue
-        keeps = _inheritable(descriptor)
-        try:
-            again = _open_again(descriptor, status, source, target)
-            _lseek(again, positions.get(descriptor, 0), 0)
-        except OSError:
-            _close(descriptor)
-            continue
-        _dup2(again, descriptor, keeps)
-        _close(again)
 
 
 def _open_again(descriptor: int, status: os.stat_result, source: str, target: str) -> int:

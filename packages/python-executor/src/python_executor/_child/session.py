@@ -6,33 +6,33 @@ beside it, as another session's interpreter.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
 import array
 import builtins
 import os
 import select
-import signal
 import socket
 import struct
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import descriptors, frames, linux, moving, randomness
+from . import descriptors, frames, moving, randomness
 from .awaiting import cell_loop
 from .interpreter import CONTROL, PRIVATE, STARTED, Interpreter
+from .program import Program
 
 if TYPE_CHECKING:
+    from .linux import Call
     from .session_server import SessionServer
 
 # A cell may patch ``builtins`` and ``os``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
-_close, _dup2, _exit, _getpid, _getppid = os.close, os.dup2, os._exit, os.getpid, os.getppid
-_read, _setsid, _write = os.read, os.setsid, os.write
+_close, _dup2, _read, _write = os.close, os.dup2, os.read, os.write
 _poll = select.poll
-_await_signal = _signal.sigwait
-_INTERRUPT = (int(signal.SIGINT),)
-# What is said to the server.
+# What is said to the server. That there is a copy, the copy says.
 BRANCH, CHECKPOINT, DONE, READY, _LISTENER = b"b", b"c", b"d", b"r", b"l"
+_program = descriptors.Program(PRIVATE)
 _message = struct.Struct("=cQQ").pack
+COPIED, UNDONE = _message(DONE, 1, 0), _message(DONE, 0, 0)
 # The longest reply (bytes): a directory.
 _REPLY = 4096 + 1
 # What a branch gets: control socket, stdout, stderr, the socket to the server; perhaps its rules.
@@ -46,12 +46,10 @@ class SessionInterpreter(Interpreter):
     def __init__(self, server: SessionServer, directory: str, highest: int) -> None:
         self._asks = server.sandbox.asks
         self._cloning = server.cloning
-        self._death = linux.death_signal(signal.SIGKILL)
-        self._parent = server.pid
         self._unprotected = ""  # why there is no checkpoint, if there should be one
         super().__init__(server, directory, highest)
 
-    def _prepare_to_settle(self) -> list[linux.Call]:
+    def _prepare_to_settle(self) -> list[Call]:
         # The filter whose questions the server answers comes first: the other one forbids to send
         # a descriptor.
         return [(self._listen, ()), *super()._prepare_to_settle()]
@@ -94,13 +92,13 @@ class SessionInterpreter(Interpreter):
                 if self._unprotected:
                     return
                 state = _Unforkable()
-                if self._clone():
+                if self._clone(state, asleep=True):
                     # Before the next cell begins, the server is to know it, and no signal to
                     # reach it.
                     self._unprotected, _, _ = _hear()
+                    self._rehearse()
                     return
-                _await_signal(_INTERRUPT)
-                state.restore()
+                state.restore(positions=True)
                 self._files.send_changed(CONTROL, -1)  # what is there was not made by the next cell
                 for descriptor in (PRIVATE, CONTROL):
                     _drain(descriptor)
@@ -115,15 +113,16 @@ class SessionInterpreter(Interpreter):
         Raises:
             OSError: the server is gone, or this process could not be copied.
         """
-        uncopied = descriptors.first_uncopied(PRIVATE, cell_loop.descriptors())
+        uncopied = _program.first_uncopied(cell_loop.descriptors())
         _write(PRIVATE, _message(BRANCH, 0 if uncopied is None else uncopied + 1, 0))
         reason, directory, handed = _hear()
         try:
             if reason:
                 return
             state = _Unforkable()
-            if self._clone():
+            if self._clone(state):
                 _hear()
+                self._rehearse()
                 return
             control, out, err, private, *rules = handed
             for descriptor, target in ((out, 1), (err, 2)):
@@ -144,8 +143,8 @@ class SessionInterpreter(Interpreter):
             rules: what keeps this out of the other's directory.
         """
         self._unprotected = ""
-        descriptors.reopen(PRIVATE, state.offsets, self._directory, directory)
-        randomness.go_on_from(state.random)
+        _program.reopen(state.offsets, self._directory, directory)
+        state.restore(positions=False)
         cell_loop.renew()
         moving.move(self._directory, directory)
         for rule in rules:
@@ -154,28 +153,43 @@ class SessionInterpreter(Interpreter):
         self._stdin.move(directory)
         self._files.move(directory)
         self._files.send_changed(CONTROL, -1)  # what is there was not made by the next cell
+        self._rehearse()
 
-    def _clone(self) -> bool:
+    def _clone(self, state: _Unforkable, *, asleep: bool = False) -> bool:
         """Clone this process; whether this is the one that has gone on all the time.
+
+        Args:
+            state: what this is before.
+            asleep: whether the other one waits for SIGINT.
 
         Raises:
             OSError: the kernel refused.
         """
         assert self._cloning is not None
         try:
-            pid = self._cloning()
+            return self._cloning(state.remember, asleep=asleep)
         except OSError:
-            _write(PRIVATE, _message(DONE, 0, 0))
+            _write(PRIVATE, UNDONE)
             _hear()
             raise
-        if pid:
-            return True
-        _setsid()
-        linux.make((self._death,))
-        if _getppid() != self._parent:
-            _exit(1)  # the server died before its end was to be ours
-        _write(PRIVATE, _message(DONE, _getpid(), 0))
-        return False
+
+    def _rehearse(self) -> None:
+        """Write now, while nobody waits, to the memory that the next cell will have copied."""
+        if self._control.poll(0):
+            return
+        names = ModuleType("__main__")
+        try:
+            value, truncated = _Rehearsal(names, frames.decode(self._sample)).evaluate()
+            frames.encode({"value": value, "truncated": truncated})
+        except BaseException:  # noqa: BLE001, S110  (a cell may have changed anything)
+            pass
+
+
+class _Rehearsal(Program):
+    """A sample that a session doesn't notice."""
+
+    def _announce(self) -> None:
+        self._main.__dict__["__builtins__"] = __builtins__
 
 
 class _Unforkable:
@@ -183,17 +197,25 @@ class _Unforkable:
 
     Attributes:
         offsets: the positions of open files.
-        random: the state of ``random``.
     """
 
     def __init__(self) -> None:
-        self.offsets = descriptors.offsets(PRIVATE)
-        self.random = randomness.state()
+        self.offsets = _program.offsets()
+        self._random: Any = None
 
-    def restore(self) -> None:
-        """Make it what it was; the process that ran on is gone."""
-        descriptors.seek(self.offsets)
-        randomness.go_on_from(self.random)
+    def remember(self) -> None:
+        """In the clone, before CPython seeds ``random`` anew."""
+        self._random = randomness.state()
+
+    def restore(self, *, positions: bool) -> None:
+        """Make it what it was.
+
+        Args:
+            positions: those of files too: the process that ran on is gone.
+        """
+        if positions:
+            descriptors.seek(self.offsets)
+        randomness.go_on_from(self._random)
 
 
 def _hear() -> tuple[str, str, list[int]]:

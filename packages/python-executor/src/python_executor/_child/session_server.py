@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING
 
 from . import copying, directories, messages, notifications, processes, syscalls, tree
 from .cloning import Cloning
+from .interpreter import PRIVATE
 from .members import Copy, Member, Wanted
-from .session import BRANCH, CHECKPOINT, DONE, READY, SessionInterpreter
+from .session import BRANCH, CHECKPOINT, COPIED, DONE, READY, SessionInterpreter
 from .slot import SlotServer
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class SessionServer(SlotServer):
         self._top = os.path.dirname(self._home)  # noqa: PTH120
         self._members[self._control.fileno()] = Member(self._control, self._top, self._home)
         with suppress(OSError):  # there will be no checkpoints
-            self.cloning = Cloning()
+            self.cloning = Cloning(PRIVATE, COPIED)
         self.sandbox.enter_slot(session=True)
         return SessionInterpreter(self, self._home, highest)
 
@@ -286,7 +287,7 @@ class SessionServer(SlotServer):
             member.restoring = False
             messages.tell_restored(member.line, member.generation, member.child, self.pid)
         elif kind == DONE and copy is not None and copy.member is member:
-            self._take_copy(copy, number)
+            self._take_copy(copy, made=number > 0)
 
     def _listen(self, descriptor: int) -> None:
         """Take the listener of a new interpreter; it sends it before it runs anything."""
@@ -406,24 +407,29 @@ class SessionServer(SlotServer):
         self._copy = None
         return copy
 
-    def _take_copy(self, copy: Copy, pid: int) -> None:
-        """Take the clone that an interpreter tells of, if there is one."""
+    def _take_copy(self, copy: Copy, *, made: bool) -> None:
+        """Take the clone that is said to be there, or not."""
         self._end_copy()
         member, branch = copy.member, copy.branch
-        made = pid in tree.children() and not self._is_known(pid)
+        found = [pid for pid in tree.children() if not self._is_known(pid)] if made else []
+        # There was none before, and one was let through. An orphan may have come since.
+        let_through = copy.begun or self.sandbox.asks is None
+        pid = found[0] if let_through and len(found) == 1 else None
         if branch is None:
-            _trim(member, self.history - 1)
-            if made:
-                member.checkpoints[copy.tag] = pid
+            if pid is not None:
                 # It has nothing to do; if it is not what we made, it is to do nothing either.
                 os.kill(pid, signal.SIGSTOP)
-        elif made:
+                member.checkpoints[copy.tag] = pid
+        elif pid is not None:
             branch.child = pid
             self._admit(member, branch)
         else:
             self._forget_branch(member, branch, "it could not be copied")
+        # The interpreter goes on; what has to be cleared up, is cleared up meanwhile.
+        _reply(member, "" if pid is not None else "it could not be copied")
+        if branch is None:
+            _trim(member, self.history if pid is not None else self.history - 1)
         self._end_strangers()
-        _reply(member, "" if made else "it could not be copied")
 
     def _admit(self, member: Member, branch: Member) -> None:
         """Begin to serve a branch, and tell the host."""
