@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 from . import linux, syscalls
@@ -22,7 +23,10 @@ _CLONE_PARENT, _CLONE_CHILD_CLEARTID, _CLONE_CHILD_SETTID = 0x8000, 0x200000, 0x
 FLAGS = _CLONE_PARENT | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID | int(signal.SIGCHLD)
 _PR_GET_TID_ADDRESS = 40
 _SIGNAL_SET = 8  # bytes, as the kernel has it
-_NUMBERS = ("clone", "setsid", "prctl", "getppid", "write", "rt_sigtimedwait", "exit_group")
+_NUMBERS = (
+    "clone", "setsid", "prctl", "getppid", "write", "rt_sigtimedwait", "recvfrom", "exit_group",
+)  # fmt: skip
+_DRAINED = 4096  # bytes at a time
 _api = ctypes.pythonapi
 # With the interpreter's lock held: no other thread may run Python code meanwhile.
 _syscall = ctypes.PyDLL(None, use_errno=True).syscall
@@ -34,7 +38,7 @@ class Cloning:
 
     The clone begins to lead a session of its own, with SIGKILL as the signal that it gets when its
     server dies, and tells the server, by a message that it has been given. What it does until
-    then, it does without Python's help: each page that it writes to is copied for it.
+    then, and as long as it sleeps, it does without Python: each page that it writes to is copied.
 
     Args:
         private: the descriptor of the socket to the server.
@@ -49,7 +53,7 @@ class Cloning:
         numbers = [syscalls.number(name) for name in _NUMBERS]
         if None in numbers:
             raise OSError(f"no system calls are known for {os.uname().machine}")
-        clone, setsid, prctl, getppid, write, wait, leave = numbers
+        clone, setsid, prctl, getppid, write, wait, receive, leave = numbers
         where = ctypes.c_void_p()
         linux.call("prctl", _PR_GET_TID_ADDRESS, ctypes.byref(where), 0, 0, 0)
         thread_id = where.value
@@ -58,6 +62,8 @@ class Cloning:
         last = (thread_id, 0) if os.uname().machine == "x86_64" else (0, thread_id)
         self._message = ctypes.create_string_buffer(message, len(message))
         self._signals = ctypes.c_uint64(1 << (signal.SIGINT - 1))
+        self._room = ctypes.create_string_buffer(_DRAINED)
+        room = ctypes.addressof(self._room)
         self._server = os.getpid()
         self._clone = _prepared(clone, FLAGS, 0, 0, *last)
         self._begin = (
@@ -68,13 +74,13 @@ class Cloning:
         self._leave = _prepared(leave, 1)
         self._tell = _prepared(write, private, ctypes.addressof(self._message), len(message))
         self._wait = _prepared(wait, ctypes.addressof(self._signals), 0, 0, _SIGNAL_SET)
+        self._drain = _prepared(receive, private, room, _DRAINED, int(socket.MSG_DONTWAIT), 0, 0)
 
-    def __call__(self, remember: Callable[[], object], *, asleep: bool = False) -> bool:
+    def branch(self, remember: Callable[[], object]) -> bool:
         """Fork; returns whether this is the process that was there before.
 
         Args:
-            remember: called in the child before it is told that it is one.
-            asleep: whether the child waits for SIGINT, which is blocked, before it goes on.
+            remember: called in the child before Python is told that it is one.
 
         Raises:
             OSError: the kernel or the server refused.
@@ -82,21 +88,57 @@ class Cloning:
         _api.PyOS_BeforeFork()
         pid: int = _syscall(*self._clone)
         if pid == 0:
-            for call in self._begin:
-                _syscall(*call)
-            if _syscall(*self._parent) != self._server:
-                _syscall(*self._leave)  # the server died before its end was to be ours
-            _syscall(*self._tell)
-            if asleep:
-                _syscall(*self._wait)
+            self._settle()
             remember()
             _api.PyOS_AfterFork_Child()
             return False
-        _api.PyOS_AfterFork_Parent()
-        if pid < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        _go_on(pid)
         return True
+
+    def leave_asleep(self, remember: Callable[[], object]) -> bool | None:
+        """Fork a child that sleeps until SIGINT, which is blocked, and then leaves another behind.
+
+        Args:
+            remember: as above.
+
+        Returns:
+            None in the process that was there before; in one that has woken, whether the server
+            will be told of the other.
+
+        Raises:
+            OSError: the kernel or the server refused, in the process that was there before.
+        """
+        _api.PyOS_BeforeFork()
+        pid: int = _syscall(*self._clone)
+        if pid != 0:
+            _go_on(pid)
+            return None
+        while pid == 0:
+            self._settle()
+            _syscall(*self._wait)
+            # What the process that is gone was told, and did not read.
+            while _syscall(*self._drain) > 0:
+                pass
+            pid = _syscall(*self._clone)
+        remember()
+        _api.PyOS_AfterFork_Child()
+        return pid > 0
+
+    def _settle(self) -> None:
+        """Begin to be a clone, and tell the server."""
+        for call in self._begin:
+            _syscall(*call)
+        if _syscall(*self._parent) != self._server:
+            _syscall(*self._leave)  # the server died before its end was to be ours
+        _syscall(*self._tell)
+
+
+def _go_on(pid: int) -> None:
+    """Go on in the process that was there before, unless there is no other."""
+    _api.PyOS_AfterFork_Parent()
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _prepared(*arguments: int | None) -> tuple[ctypes.c_long, ...]:

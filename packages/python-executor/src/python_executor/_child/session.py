@@ -12,8 +12,9 @@ import os
 import select
 import socket
 import struct
+from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import descriptors, frames, moving, randomness
 from .awaiting import cell_loop
@@ -21,9 +22,12 @@ from .interpreter import CONTROL, PRIVATE, STARTED, Interpreter
 from .program import Program
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .linux import Call
     from .session_server import SessionServer
 
+T = TypeVar("T")
 # A cell may patch ``builtins`` and ``os``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 _close, _dup2, _read, _write = os.close, os.dup2, os.read, os.write
@@ -45,7 +49,7 @@ class SessionInterpreter(Interpreter):
 
     def __init__(self, server: SessionServer, directory: str, highest: int) -> None:
         self._asks = server.sandbox.asks
-        self._cloning = server.cloning
+        self._cloning: Any = server.cloning  # if there is none, the server won't agree
         self._unprotected = ""  # why there is no checkpoint, if there should be one
         super().__init__(server, directory, highest)
 
@@ -85,27 +89,26 @@ class SessionInterpreter(Interpreter):
             most: bytes of memory that this process may have for that.
             tag: what the host knows the copy by.
         """
-        while True:
-            try:
-                _write(PRIVATE, _message(CHECKPOINT, most, tag))
-                self._unprotected, _, _ = _hear()
-                if self._unprotected:
-                    return
-                state = _Unforkable()
-                if self._clone(state, asleep=True):
-                    # Before the next cell begins, the server is to know it, and no signal to
-                    # reach it.
-                    self._unprotected, _, _ = _hear()
-                    self._rehearse()
-                    return
+        try:
+            _write(PRIVATE, _message(CHECKPOINT, most, tag))
+            self._unprotected, _, _ = _hear()
+            if self._unprotected:
+                return
+            state = _Unforkable()
+            woken = self._clone(partial(self._cloning.leave_asleep, state.remember))
+            if woken is False:
+                _write(PRIVATE, UNDONE)
+            # Before the next cell begins, the server is to know the copy, and no signal to reach
+            # that.
+            self._unprotected, _, _ = _hear()
+            if woken is not None:
                 state.restore(positions=True)
                 self._files.send_changed(CONTROL, -1)  # what is there was not made by the next cell
-                for descriptor in (PRIVATE, CONTROL):
-                    _drain(descriptor)
+                _drain(CONTROL)
                 _write(PRIVATE, _message(READY, 0, 0))
-            except OSError as error:
-                self._unprotected = error.strerror or "the fork failed"
-                return
+            self._rehearse()
+        except OSError as error:
+            self._unprotected = error.strerror or "the fork failed"
 
     def _branch(self) -> None:
         """Make a copy of this that goes on as another session, if the server agrees.
@@ -120,7 +123,7 @@ class SessionInterpreter(Interpreter):
             if reason:
                 return
             state = _Unforkable()
-            if self._clone(state):
+            if self._clone(partial(self._cloning.branch, state.remember)):
                 _hear()
                 self._rehearse()
                 return
@@ -155,19 +158,14 @@ class SessionInterpreter(Interpreter):
         self._files.send_changed(CONTROL, -1)  # what is there was not made by the next cell
         self._rehearse()
 
-    def _clone(self, state: _Unforkable, *, asleep: bool = False) -> bool:
-        """Clone this process; whether this is the one that has gone on all the time.
-
-        Args:
-            state: what this is before.
-            asleep: whether the other one waits for SIGINT.
+    def _clone(self, clone: Callable[[], T]) -> T:
+        """Do what clones this process, and tell the server if it can't be done.
 
         Raises:
-            OSError: the kernel refused.
+            OSError: it can't.
         """
-        assert self._cloning is not None
         try:
-            return self._cloning(state.remember, asleep=asleep)
+            return clone()
         except OSError:
             _write(PRIVATE, UNDONE)
             _hear()

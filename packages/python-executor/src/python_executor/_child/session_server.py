@@ -83,7 +83,8 @@ class SessionServer(SlotServer):
             signalled, ready = self.wakeup.wait_for_any(patience)
             if signalled:
                 self._reap()
-            line = next((self._members[each] for each in ready if each in self._members), None)
+            lines = (self._members[each] for each in ready if each in self._members)
+            line = next((each for each in lines if self._copy_is_free_for(each)), None)
             if line is not None:
                 if self._on_line(line):
                     return self._interpreter
@@ -122,6 +123,8 @@ class SessionServer(SlotServer):
 
         Only if there are no branches: if some are left, the host has closed them.
         """
+        if self._copy is not None:
+            self._give_up_copy("its session begins anew")
         for other in list(self._members.values()):
             if other is not member:
                 self._leave(other)
@@ -237,6 +240,7 @@ class SessionServer(SlotServer):
         if member.child is None:
             messages.tell_restored(member.line, generation, 0, self.pid)
         else:
+            self._begin_copy(Copy(member, tag=tag))  # the first that it does
             for number in (signal.SIGINT, signal.SIGCONT):
                 os.kill(member.child, number)  # it may have ended, and isn't reaped yet
 
@@ -277,8 +281,6 @@ class SessionServer(SlotServer):
         if kind in (CHECKPOINT, BRANCH):
             if copy is not None and copy.member is member:
                 self._give_up_copy("it asked twice")
-            elif copy is not None:
-                return  # heard out: its interpreter is dead
             if kind == CHECKPOINT:
                 self._agree_on_checkpoint(member, most=number, tag=tag)
             else:
@@ -389,23 +391,26 @@ class SessionServer(SlotServer):
             wanted.close()
 
     def _begin_copy(self, copy: Copy) -> None:
-        """Agree on a clone. Until it is told of, nobody else's is made: whose would it be?"""
-        for descriptor, member in self._privates.items():
-            if member is not copy.member:
-                self.wakeup.unwatch(descriptor)
+        """Agree on a clone. Until it is told of, nobody else is heard: whose would it be?"""
+        for descriptor in self._waiting_for(copy):
+            self.wakeup.unwatch(descriptor)
         self._copy = copy
-
-    def _copy_is_free_for(self, member: Member) -> bool:
-        return self._copy is None or self._copy.member is member
 
     def _end_copy(self) -> Copy:
         copy = self._copy
         assert copy is not None
-        for descriptor, member in self._privates.items():
-            if member is not copy.member:
-                self.wakeup.watch(descriptor)
+        for descriptor in self._waiting_for(copy):
+            self.wakeup.watch(descriptor)
         self._copy = None
         return copy
+
+    def _waiting_for(self, copy: Copy) -> list[int]:
+        """The descriptors of those who wait until a clone has been told of."""
+        ways = (*self._members.items(), *self._privates.items())
+        return [descriptor for descriptor, member in ways if member is not copy.member]
+
+    def _copy_is_free_for(self, member: Member) -> bool:
+        return self._copy is None or self._copy.member is member
 
     def _take_copy(self, copy: Copy, *, made: bool) -> None:
         """Take the clone that is said to be there, or not."""
@@ -565,6 +570,8 @@ class SessionServer(SlotServer):
             member.child = None
             if member.restoring:
                 member.restoring = False
+                if self._copy is not None and self._copy.member is member:
+                    self._give_up_copy("it is gone")
                 messages.tell_restored(member.line, member.generation, 0, self.pid)
             else:
                 messages.tell_exited(member.line, member.generation, returncode)
