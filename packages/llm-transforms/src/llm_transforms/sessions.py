@@ -95,3 +95,4 @@ class SharedSessions(SharedService):
             self._process = os.getpid()
             self._prefix = uuid.uuid4().hex
             self._open.clear()
+            self._answered.clear()
