@@ -175,7 +175,7 @@ def interrupt(number, frame):
 
 signal.signal(signal.SIGALRM, interrupt)
 chance = random.Random(1)
-with PythonExecutorService(3, 30.0, max_sessions=4) as executor:
+with PythonExecutorService(3, 30.0, max_sessions=4, **eval(sys.argv[2])) as executor:
     before = len(os.listdir("/proc/self/fd"))
     interrupts = 0
     for number in range(300):
@@ -201,11 +201,15 @@ with PythonExecutorService(3, 30.0, max_sessions=4) as executor:
         executor.close_session(name)
     # Those that were being opened or closed just then may stay open.
     assert len(os.listdir("/proc/self/fd")) - before < interrupts
+assert len(os.listdir("/proc/self/task")) == 1
 """
 
 
-def test_an_interrupt_at_any_moment_leaves_the_sessions_whole(temporary: Path) -> None:
+@pytest.mark.parametrize("options", ["{}", "{'idle_timeout': 0.001}"])
+def test_an_interrupt_at_any_moment_leaves_the_sessions_whole(
+    temporary: Path, options: str
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, str(temporary)], capture_output=True, text=True
+        [sys.executable, "-c", INTERRUPTED, str(temporary), options], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -44,6 +44,7 @@ class Pool:
         in_turn: whether slots are used in turn (see ``SlotQueue``).
         max_sessions: how many sessions may have a process.
         history: how many checkpoints each keeps.
+        idle_timeout: seconds after which one that nobody uses loses it; None is never.
         eager: whether slots get their servers now, or when a program first needs them.
         hash_seed: what programs hash strings with; None leaves it random.
 
@@ -74,6 +75,7 @@ class Pool:
         in_turn: bool = False,
         max_sessions: int = 0,
         history: int = 1,
+        idle_timeout: float | None = None,
         eager: bool = True,
         hash_seed: int | None = None,
     ) -> None:
@@ -99,7 +101,7 @@ class Pool:
                 disk=policy.disk,
                 processes=policy.processes,
             )
-        self.sessions = Sessions(max_sessions, size, self._new_slot)
+        self.sessions = Sessions(max_sessions, size, self._new_slot, self._is_awaited, idle_timeout)
         self._server: ForkServer | None = self._start_server()
         self.slots: list[Slot] = []
         try:
@@ -127,6 +129,9 @@ class Pool:
             return Slot(number, self.closing, merge=self._merge, ahead=False)
         except OSError as error:
             raise _no_descriptors(error) from error
+
+    def _is_awaited(self, session: str) -> bool:
+        return self.queue.is_awaited(session)
 
     @property
     def server(self) -> ForkServer | None:
@@ -237,7 +242,9 @@ class Pool:
             return
         try:
             os.eventfd_write(self.closing, 1)
-            if self.queue.drained(self._startup_timeout + _CALLERS_PATIENCE):
+            drained = self.queue.drained(self._startup_timeout + _CALLERS_PATIENCE)
+            self.sessions.stop()  # nobody begins any more
+            if drained:
                 _living.discard(self)
                 self._close_descriptors()
             else:

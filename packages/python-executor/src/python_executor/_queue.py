@@ -234,6 +234,10 @@ class SlotQueue:
             turns = [index for index in ticket.turns if self._turns.has(ticket, index)]
             return [ticket.sessions[index] for index in turns]
 
+    def is_awaited(self, session: str) -> bool:
+        """Whether it is anybody's turn in a session, whether or not they have a slot yet."""
+        return self._turns.busy(session)  # one look at a dict: that needs no lock
+
     def give_back(self, ticket: Ticket, slot: Slot) -> bool:
         """Give a slot back at the end of an execution; whether that was cancelled meanwhile."""
         with self._lock:

@@ -36,6 +36,8 @@ class PoolStats(TypedDict):
     """Sessions that have a process."""
     evictions: int
     """Sessions that lost their process to another, because there were ``max_sessions``."""
+    expirations: int
+    """Sessions that lost their process because nobody used them for ``idle_timeout``."""
     uptime: float
     """Seconds since the pool was ready."""
 
@@ -54,6 +56,8 @@ class PoolInfo(TypedDict):
     """What programs hash strings with; None if it is random."""
     max_pending: int | None
     max_sessions: int
+    idle_timeout: float | None
+    """Seconds after which a session that nobody uses loses its process; None is never."""
     checkpoint: Literal["auto"] | bool
     rollback_cells: int
     """How many cells back a session can be taken."""

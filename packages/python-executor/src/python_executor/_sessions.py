@@ -11,8 +11,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from python_executor._idle import IdleThread
 from python_executor._slot import Slot
-from python_executor.errors import SessionExistsError, SessionNotFoundError
+from python_executor.errors import ForkServerError, SessionExistsError, SessionNotFoundError
 from python_executor.results import SessionInfo, State
 
 # Sessions without a process whose names are kept, so that their next result can say ``lost``.
@@ -30,7 +31,7 @@ class Session:
         cells: how many cells have begun since it was opened.
         running: whether somebody whose turn it is uses it.
         copying: whether that is to branch it, or to make it a branch.
-        used: when the last cell ended (``time.monotonic``).
+        used: when its last use ended (``time.monotonic``).
     """
 
     def __init__(self, name: str) -> None:
@@ -56,16 +57,30 @@ class Sessions:
         most: how many may have a process; at least as many as can run at a time.
         first: the number of their first slot; those below are the pool's own.
         new_slot: makes a slot of a number, without a server.
+        is_awaited: whether somebody uses a session, or waits for it.
+        idle_timeout: seconds after which one that nobody uses loses its process; None is never.
 
     Attributes:
         evictions: how often one lost its process to another.
+        expirations: how often one lost its process because nobody used it.
     """
 
-    def __init__(self, most: int, first: int, new_slot: Callable[[int], Slot]) -> None:
+    def __init__(
+        self,
+        most: int,
+        first: int,
+        new_slot: Callable[[int], Slot],
+        is_awaited: Callable[[str], bool],
+        idle_timeout: float | None = None,
+    ) -> None:
         self.most = most
+        self.idle_timeout = idle_timeout
         self.evictions = 0
+        self.expirations = 0
         self._first = first
         self._new_slot = new_slot
+        self._is_awaited = is_awaited
+        self._idle_thread = None if idle_timeout is None else IdleThread(self.expire)
         self._lock = threading.Lock()
         self._by_name: OrderedDict[str, Session] = OrderedDict()  # the last used one at the end
 
@@ -80,9 +95,11 @@ class Sessions:
 
         Raises:
             SessionNotFoundError: it has no process, and is not to be opened.
-            ForkServerError: no descriptors are to be had.
+            ForkServerError: no descriptors are to be had, or no thread for ``idle_timeout``.
         """
         with self._lock:
+            if self._idle_thread is not None:
+                self._start(self._idle_thread)
             session = self._by_name.get(name)
             if not new and (session is None or session.slot is None):
                 raise SessionNotFoundError(name, lost=session is not None)
@@ -93,6 +110,12 @@ class Sessions:
             if session.slot is None:
                 session.slot = self._new_slot(self._free_number())
             return session.slot
+
+    def _start(self, thread: IdleThread) -> None:
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise ForkServerError(f"{error}. With an idle_timeout, a pool needs one.") from error
 
     def _forget(self) -> None:
         """Forget the oldest names of sessions without a process, if there are too many."""
@@ -207,6 +230,7 @@ class Sessions:
                 else:
                     session.slot.restore()
                 session.cells += 1  # perhaps it had begun
+            session.used = time.monotonic()
             session.running = False
 
     def _abandon_copy(self, session: Session) -> None:
@@ -223,6 +247,31 @@ class Sessions:
                 return False
             _close(session)
             return True
+
+    def expire(self) -> float:
+        """End the processes of sessions that nobody used for ``idle_timeout``.
+
+        Returns:
+            Seconds until the next can be due.
+        """
+        assert self.idle_timeout is not None
+        with self._lock:
+            now = oldest = time.monotonic()
+            for session in self._by_name.values():
+                if session.slot is None or session.running or self._is_awaited(session.name):
+                    continue
+                if now - session.used < self.idle_timeout:
+                    oldest = min(oldest, session.used)
+                else:
+                    self.expirations += 1
+                    _close(session)
+        # Those that are in use now are due later than that.
+        return oldest + self.idle_timeout - now
+
+    def stop(self) -> None:
+        """Let none expire any more; nobody may begin to use one afterwards."""
+        if self._idle_thread is not None:
+            self._idle_thread.stop()
 
     def living(self) -> list[SessionInfo]:
         """The sessions that have a process, the least recently used first."""

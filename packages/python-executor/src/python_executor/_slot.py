@@ -189,6 +189,8 @@ class Slot:
         sock, self.sock = self.sock, None
         if sock is not None:
             with sock, contextlib.suppress(FileNotFoundError):
+                # A fork that another thread makes just now has a copy, which nobody would close.
+                sock.shutdown(socket.SHUT_RDWR)
                 self.epoll.unregister(sock.fileno())
         self.server = self.pid = None
         self.family.discard(self)

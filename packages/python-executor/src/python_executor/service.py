@@ -57,8 +57,8 @@ class PythonExecutorService:
     ``SandboxPolicy``, and what ``info()["sandbox"]`` says of this machine.
 
     Thread-safe. The thread that calls drives its own programs; there is no thread in the
-    background. If the process that owns the pool ends, even by SIGKILL, every program, server and
-    temporary file goes too.
+    background, but for the one that ``idle_timeout`` asks for. If the process that owns the pool
+    ends, even by SIGKILL, every program, server and temporary file goes too.
 
     Args:
         pool_size: how many programs run at the same time.
@@ -77,6 +77,9 @@ class PythonExecutorService:
         max_pending: how many executions may wait for an interpreter; None is no limit.
         max_sessions: how many sessions may have a process, at least ``pool_size``. One more takes
             that of the least recently used one, whose next result then says ``lost``.
+        idle_timeout: seconds after which a session that nobody uses, or waits for, loses its
+            process, so that its memory is free again: its next result says ``lost``. None is
+            never. Otherwise the pool has a thread of its own from its first session on.
         checkpoint: whether sessions survive their cells: after each cell, off the path, its process
             leaves a copy of itself behind, to which the session goes back if a later cell crashes
             or has to be ended. ``"auto"``: if it has at most 64 MiB of memory of its own, because
@@ -127,6 +130,7 @@ class PythonExecutorService:
         merge_stderr: bool = False,
         max_pending: int | None = None,
         max_sessions: int | None = None,
+        idle_timeout: float | None = None,
         checkpoint: Literal["auto"] | bool = "auto",
         rollback_cells: int = 0,
         interrupt_grace: float = 1.0,
@@ -147,6 +151,8 @@ class PythonExecutorService:
         if max_sessions is None:
             max_sessions = max(pool_size, MAX_SESSIONS)
         check_count("max_sessions", max_sessions, least=pool_size, most=POOL_LIMIT)
+        if idle_timeout is not None:
+            idle_timeout = check_seconds("idle_timeout", idle_timeout)
         self._checkpoint = check_choice("checkpoint", checkpoint, CHECKPOINTS)
         check_count("rollback_cells", rollback_cells, least=0, most=MAX_ROLLBACK)
         self._grace = check_seconds("interrupt_grace", interrupt_grace)
@@ -173,6 +179,7 @@ class PythonExecutorService:
             in_turn=assignment == "round-robin",
             max_sessions=max_sessions,
             history=rollback_cells + 1,
+            idle_timeout=idle_timeout,
             hash_seed=check_seed("hash_seed", hash_seed),
         )
         self._recorder = Recorder()
@@ -445,6 +452,7 @@ class PythonExecutorService:
             "root_restarts": self._pool.root_restarts,
             "sessions": len(self._pool.sessions),
             "evictions": self._pool.sessions.evictions,
+            "expirations": self._pool.sessions.expirations,
             "uptime": self._recorder.uptime,
         }
 
@@ -463,6 +471,7 @@ class PythonExecutorService:
             "hash_seed": self._pool.hash_seed,
             "max_pending": self._max_pending,
             "max_sessions": self._pool.sessions.most,
+            "idle_timeout": self._pool.sessions.idle_timeout,
             "checkpoint": self._checkpoint,
             "rollback_cells": self._pool.history - 1,
             "interrupt_grace": self._grace,
