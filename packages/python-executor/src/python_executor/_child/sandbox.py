@@ -69,6 +69,7 @@ class Sandbox:
         self._filters: tuple[seccomp.Installation, seccomp.Installation] | None = None
         self._session_filters: tuple[seccomp.Installation, seccomp.Installation] | None = None
         self._ruleset: landlock.Ruleset | None = None
+        self._readable: list[str] = []
         self._warm = 0
         self._count = 0
         self._namespaces = "switched off"
@@ -109,6 +110,7 @@ class Sandbox:
                 self.directory = folder
                 self.hidden = True
             os.chdir(self.directory)
+        self._readable = paths.readable(network=plan["network"])  # once: that takes milliseconds
         self._users = users
         privileges.drop_capabilities(privileges.OVER_OTHER_USERS if users else frozenset())
         self._filters = self._assemble(plan)
@@ -266,7 +268,7 @@ class Sandbox:
         assert plan is not None
         ruleset = landlock.Ruleset(self._abi, network=plan["network"])
         execute = landlock.EXECUTE if plan["processes"] else 0
-        for path in (*paths.readable(network=plan["network"]), *plan["read"]):
+        for path in (*self._readable, *plan["read"]):
             ruleset.grant(path, landlock.READ | execute)
         for path in (*paths.WRITABLE, *plan["write"]):
             ruleset.grant(path, landlock.WRITE | execute)
