@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,28 +94,56 @@ def test_the_fork_server_dies_with_128_sessions_open(
     assert pool.execute("1 + 1")["value"] == "2"
 
 
-def test_sessions_that_are_opened_and_closed_leave_nothing(
-    pool: PythonExecutorService, until: Until
-) -> None:
-    def processes() -> int:
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_a_thousand_sessions_leave_nothing(until: Until) -> None:
+    """They crash or not, and are closed or have to make room."""
+    with PythonExecutorService(
+        pool_size=2, timeout=30.0, max_sessions=24, checkpoint=False
+    ) as pool:
         root = pool.info()["server"]
-        return len(Path(f"/proc/{root}/task/{root}/children").read_text().split())
 
-    def open_and_close(number: int) -> None:
-        cells = [Execution("x = 1", session=f"s{number}-{i}") for i in range(20)]
-        assert all(result["state"] == "fresh" for result in pool.execute_batch(cells))
-        for cell in cells:
-            assert cell.session is not None
-            assert pool.close_session(cell.session)
+        def open_and_drop(number: int) -> None:
+            names = [f"s{number}-{i}" for i in range(48)]
+            cells = [
+                Execution(f"x = 1\nif {i % 4} == 0: import os; os._exit(7)", session=name)
+                for i, name in enumerate(names)
+            ]
+            results = pool.execute_batch(cells)
+            assert {(each["state"], each["returncode"]) for each in results} == {
+                ("fresh", 0),
+                ("fresh", 7),
+            }
+            # Of those that were evicted, half of them, the name is known until it is closed.
+            assert sum(map(pool.close_session, names)) == len(names)
 
-    open_and_close(0)
-    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    for number in range(1, 15):
-        open_and_close(number)
-    assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
-    assert pool.list_sessions() == []
-    assert not pool._pool.sessions._by_name
-    until(lambda: processes() == 2)
+        def processes() -> int:
+            path = Path(f"/proc/{root}/task/{root}/children")
+            return len(path.read_text().split())
+
+        open_and_drop(0)
+        before = descriptors()
+        held = resident()
+        for number in range(1, 21):
+            open_and_drop(number)
+        assert pool.stats()["executions"] > 1000
+        assert pool.stats()["evictions"] == 21 * 24
+        assert descriptors() == before
+        assert threading.active_count() == 1
+        assert resident() - held < 16 * 2**20  # no more than the allocator wants
+        assert pool.list_sessions() == []
+        assert not pool._pool.sessions._by_name
+        until(lambda: processes() == 2)
+        if (directory := pool.info()["directory"]) is not None:  # each number has one, at the most
+            assert len(list(Path(directory).iterdir())) <= 2 + 24
+        assert pool.execute("1 + 1")["value"] == "2"
 
 
 HOST = """
