@@ -69,6 +69,33 @@ def test_a_cell_that_ends_its_process_loses_its_session_and_no_other(
     assert state_of(pool, "b") == ("kept", "True")
 
 
+# Called before the process leaves a checkpoint, which it does between two cells.
+BETWEEN = {
+    "no frame": ("crashed", "os.write(255, b'x' * 100)"),
+    "a frame": ("crashed", "os.write(255, b'\\0\\0\\0\\2{}')"),
+    "output": ("output", "while True: os.write(1, b'x' * 65536)"),
+}
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("what", BETWEEN)
+def test_what_a_parked_session_sends_is_its_own_affair(what: str, batch: bool) -> None:
+    status, code = BETWEEN[what]
+    with PythonExecutorService(
+        pool_size=2, timeout=30.0, max_output=2**10, max_total_output=2**10
+    ) as pool:
+        pool.execute(
+            f"import os\ndef send():\n    {code}\nos.register_at_fork(before=send)", session="a"
+        )
+        if batch:
+            result, other = pool.execute_batch([Execution("1", session="a"), Execution("1 + 1")])
+            assert other["value"] == "2"
+        else:
+            result = pool.execute("1", session="a")
+        assert (result["status"], result["returncode"]) == (status, -9)
+        assert pool.execute("1", session="a")["state"] in ("lost", "restored")
+
+
 def test_a_parked_session_that_is_stopped_is_lost_when_it_is_needed(
     pool: PythonExecutorService,
 ) -> None:

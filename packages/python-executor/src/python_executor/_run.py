@@ -396,6 +396,9 @@ class Run:
     def _end(self, ending: Ending) -> None:
         self.ending = ending
         self.ended_at = time.monotonic()
+        if self.started_at is None and ending.kind in ("crashed", "output"):
+            # For what a session's process has sent while it was parked, its next cell stands.
+            self.started_at = self.ended_at
         if self._watchdog is not None:
             self._watchdog.close()
         # What is in the pipes now was written before the end; a process left behind may go on
