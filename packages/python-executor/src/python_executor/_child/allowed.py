@@ -284,6 +284,8 @@ def program_filter(
         # A copy leads its own group; a branch has rules of its own.
         refused -= {"setsid", "landlock_restrict_self"}
         refused |= set(_SERVING_SESSIONS.split()) - {"sendmsg"}
+        # Which signal it sends lies in memory: with SIGCONT, what was stopped goes on by itself.
+        refused.add("timer_create")
     if processes:
         refused -= {"fork", "vfork", "setsid"}
         process = [(Condition(0, 0, _CLONE_THREAD | (_CLONE_PARENT if sessions else 0)),)]
