@@ -16,6 +16,7 @@ from typing import Any, Self
 import pytest
 
 from python_executor import Execution, ExecutionResult, PythonExecutorService
+from python_executor._child.interpreter import CONTROL
 
 from ._host import SHARED, state_of_host
 from ._programs import whole
@@ -131,6 +132,48 @@ class Arena:
         self.assert_unharmed()
         return results
 
+    def attack_in_sessions(
+        self,
+        codes: Sequence[str],
+        *,
+        timeout: float = TIMEOUT,
+        apart: bool = False,
+        serve: bool = True,
+        alone: bool = True,
+        control: int = CONTROL,
+    ) -> list[ExecutionResult]:
+        """Run attacks as cells, see that they left nothing, and return what came of them.
+
+        Args:
+            codes: the attacks.
+            timeout: of each, in seconds.
+            apart: whether each has a session of its own; otherwise a few share one, one after the
+                other.
+            serve: whether the sessions must serve afterwards, from whatever state.
+            alone: whether there are no other sessions, and no server may have been replaced.
+            control: which descriptor they take for the protocol's.
+        """
+        count = len(codes) if apart else self._size
+        names = [f"attack-{number % count}" for number in range(len(codes))]
+        self.note()
+        results = self.executor.execute_batch(
+            [
+                Execution(whole(code, control), timeout, session=name)
+                for code, name in zip(codes, names, strict=True)
+            ]
+        )
+        names = list(dict.fromkeys(names))
+        if serve:
+            after = [Execution("6 * 7", PATIENCE, session=name) for name in names]
+            self.executor.execute_batch(after)  # what a cell leaves running may spoil this one too
+            served = dict(zip(names, self.executor.execute_batch(after), strict=True))
+            assert {name: each for name, each in served.items() if each["value"] != "42"} == {}
+        for name in names:
+            assert self.executor.close_session(name)
+        if alone:
+            self.assert_unharmed()
+        return results
+
     def assert_unharmed(self) -> None:
         """Fail if the pool doesn't serve, or if anything is left or changed on the host."""
         self._serve()
@@ -143,8 +186,10 @@ class Arena:
         assert self.executor.stats()["restarts"] == self._restarts
 
     def _homes(self) -> list[str]:
-        """Everything in the slots' directories."""
-        slots = (f"{self.directory}/{slot}" for slot in _entries(str(self.directory)))
+        """Everything in the slots' directories. Those of sessions stay until they are used again."""
+        names = _entries(str(self.directory))
+        own = [name for name in names if not name.isdecimal() or int(name) < self._size]
+        slots = (f"{self.directory}/{slot}" for slot in own)
         return [f"{slot}/{name}" for slot in slots for name in _entries(slot)]
 
     def _ask(self, code: str) -> Any:

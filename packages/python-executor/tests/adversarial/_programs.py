@@ -112,7 +112,9 @@ def told(function, *arguments, **options):
         return errno.errorcode.get(error.errno, type(error).__name__)
 
 def control():
-    # Descriptor of the protocol: the only socket that a program inherits.
+    # Descriptor of the protocol: the only socket that a program inherits, and the cells of a
+    # session the one above that to its server.
+    if CONTROL is not None: return CONTROL
     import stat
     for number in range(1024):
         try:
@@ -121,7 +123,12 @@ def control():
 """
 
 
-def whole(code: str) -> str:
-    """An attack's own code with what it uses of the above, and the numbers of its system calls."""
+def whole(code: str, control: int | None = None) -> str:
+    """An attack's own code with what it uses of the above, and the numbers of its system calls.
+
+    Args:
+        code: the attack.
+        control: the descriptor that it is to take for the protocol's; None has it look.
+    """
     used = {name: NUMBERS[name] for name in re.findall(r"['\"](\w+)['\"]", code) if name in NUMBERS}
-    return f"{_PRELUDE}NUMBERS = {used!r}\n{code}"
+    return f"{_PRELUDE}NUMBERS, CONTROL = {used!r}, {control}\n{code}"
