@@ -18,7 +18,7 @@ from python_executor._forkserver import find_python
 from python_executor._frames import run_frame
 from python_executor._outcome import result_of
 from python_executor._pool import Pool
-from python_executor._processes import descendants, memory_of
+from python_executor._processes import UnseenError, deleted_files, descendants, memory_of
 from python_executor._run import Limits
 from python_executor._watchdog import Watchdog
 
@@ -316,3 +316,22 @@ def test_a_look_that_takes_long_happens_more_rarely(
         watchdog.look()
         pauses.append(round(watchdog.due - now, 3))
     assert pauses == [0.05, 0.2, 1.0]
+
+
+def test_a_process_that_ends_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To others than root its descriptors are closed from the moment when it begins to end."""
+
+    def refuse(path: str) -> list[str]:
+        raise PermissionError(path)
+
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", refuse)
+        assert deleted_files(pid, 0) == {}
+        with pytest.raises(UnseenError):
+            deleted_files(os.getpid(), 0)
+    os.waitpid(pid, 0)
+    assert deleted_files(pid, 0) == {}

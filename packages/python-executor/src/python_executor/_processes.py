@@ -29,6 +29,7 @@ _SHARE = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILIN
 
 
 _libc = ctypes.CDLL(None)
+_PF_EXITING = 0x4
 
 
 class UnseenError(Exception):
@@ -100,7 +101,7 @@ def deleted_files(pid: int, unknown: int) -> dict[tuple[int, int], int]:
             names = os.listdir(folder)  # noqa: PTH208  (plain names)
         except PermissionError as error:
             # It executed a file that may not be read. If it is ending, nothing is to be seen.
-            if _state(pid) not in {b"", b"Z", b"X"}:
+            if not _is_ending(pid):
                 raise UnseenError("descriptors of a process that may not be looked at") from error
             continue
         except OSError:
@@ -210,6 +211,13 @@ def _parent(pid: int) -> int | None:
 def is_stopped(pid: int | None) -> bool:
     """Whether a process was stopped by a signal and does nothing until it gets SIGCONT."""
     return pid is not None and _state(pid) == b"T"
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process is gone or about to be: without memory of its own, it may not be seen."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    # The state, and the flags of the kernel's (sched.h), from the moment on when it begins to end.
+    return len(fields) < 7 or fields[0] in (b"Z", b"X") or int(fields[6]) & _PF_EXITING != 0
 
 
 def _state(pid: int) -> bytes:
