@@ -235,6 +235,7 @@ class Sessions:
 
     def _abandon_copy(self, session: Session) -> None:
         session.copying = session.running = False
+        session.used = time.monotonic()
         slot = session.slot
         if slot is not None and (slot.changing or slot.pid is None):
             _close(session)  # not a branch yet
