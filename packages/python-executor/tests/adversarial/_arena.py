@@ -186,10 +186,8 @@ class Arena:
         assert self.executor.stats()["restarts"] == self._restarts
 
     def _homes(self) -> list[str]:
-        """Everything in the slots' directories. Those of sessions stay until they are used again."""
-        names = _entries(str(self.directory))
-        own = [name for name in names if not name.isdecimal() or int(name) < self._size]
-        slots = (f"{self.directory}/{slot}" for slot in own)
+        """Everything in the slots' directories."""
+        slots = (f"{self.directory}/{slot}" for slot in _entries(str(self.directory)))
         return [f"{slot}/{name}" for slot in slots for name in _entries(slot)]
 
     def _ask(self, code: str) -> Any:

@@ -261,7 +261,9 @@ def tell(what):
 """
 
 
-def told_by_copy(arena: Arena) -> str:
+def told_by_woken(arena: Arena) -> str:
+    """What a copy tells that has gone on: Python code runs there only then."""
+    assert arena.executor.execute("os._exit(1)", session="a")["status"] == "crashed"
     until(lambda: bool(cell(arena, "os.path.exists('told')")))
     return str(cell(arena, "open('told').read()"))
 
@@ -272,23 +274,38 @@ def test_code_of_a_cell_that_runs_in_a_copy_is_in_the_sandbox_as_well(arena: Are
         f"{TELL}\nstill = lambda: {test_filters.STILL.strip()}\n"
         "os.register_at_fork(after_in_child=lambda: tell(still()))",
     )
-    assert set(ast.literal_eval(told_by_copy(arena))) <= test_filters.REFUSED | {"ENOENT"}
+    assert set(ast.literal_eval(told_by_woken(arena))) <= test_filters.REFUSED | {"ENOENT"}
 
 
 def test_a_checkpoint_can_not_wake_itself_up(arena: Arena) -> None:
-    code = f"""{TELL}
-def go():
     # struct sigevent: SIGCONT, as a signal. Of those that the kernel sends by itself, no other does.
+    code = f"""{TELL}
+ask()
+if clone() == 0:
     event = (ctypes.c_int * 16)(0, 0, int(signal.SIGCONT), 0)
     tell(call("timer_create", 1, event, ctypes.byref(ctypes.c_int())))
     signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-os.register_at_fork(after_in_child=go)
+    os.setsid(); say(b"d", 1); spin()
+while not os.path.exists("told"): time.sleep(0.001)
+print(open("told").read(), flush=True)
+libc.pause()
 """
-    processes = Processes(arena, "a", code)
-    time.sleep(0.1)
-    assert states_of(processes.checkpoint) == {"T"}
-    assert told_by_copy(arena) == "'EPERM'"
+    interpreter, server = cell(arena, "os.getpid(), os.getppid()")
+
+    def copies() -> list[int]:
+        return [pid for pid in children_of(server) if pid != interpreter]
+
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(arena.executor.execute, whole(ROGUE + code), session="a")
+        first = copies()
+        until(lambda: copies() != first and [states_of(pid) for pid in copies()] == [{"T"}])
+        for _ in range(20):
+            time.sleep(0.005)
+            assert [states_of(pid) for pid in copies()] == [{"T"}]
+        os.kill(interpreter, 9)
+        assert running.result()["status"] == "crashed"
+    assert running.result()["stdout"] == "'EPERM'\n"
 
 
 def test_a_copy_gets_no_more_memory_than_a_program() -> None:
@@ -302,7 +319,7 @@ os.register_at_fork(after_in_child=go)
 """
     with Arena(sandbox=policy) as arena:
         cell(arena, code)
-        assert told_by_copy(arena) == "None"
+        assert told_by_woken(arena) == "None"
         arena.executor.close_session("a")
         arena.assert_unharmed()
 

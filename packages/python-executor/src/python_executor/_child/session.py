@@ -31,17 +31,20 @@ T = TypeVar("T")
 # A cell may patch ``builtins`` and ``os``.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 _close, _dup2, _read, _write = os.close, os.dup2, os.read, os.write
-_poll = select.poll
+_waiting = {PRIVATE: select.poll(), CONTROL: select.poll()}
+for _descriptor, _each in _waiting.items():
+    _each.register(_descriptor, select.POLLIN)
 # What is said to the server. That there is a copy, the copy says.
 BRANCH, CHECKPOINT, DONE, READY, _LISTENER = b"b", b"c", b"d", b"r", b"l"
 _program = descriptors.Program(PRIVATE)
 _message = struct.Struct("=cQQ").pack
 COPIED, UNDONE = _message(DONE, 1, 0), _message(DONE, 0, 0)
-# The longest reply (bytes): a directory.
-_REPLY = 4096 + 1
+# The longest reply (bytes): a directory. Of reasons, the host takes as much.
+_REPLY, _REASON = 4096 + 1, 256
 # What a branch gets: control socket, stdout, stderr, the socket to the server; perhaps its rules.
 _MOST_HANDED = 5
 _DRAINED = 65536  # bytes at a time
+_MOST_DRAINED = 64  # times: more than a socket holds
 
 
 class SessionInterpreter(Interpreter):
@@ -90,8 +93,7 @@ class SessionInterpreter(Interpreter):
             tag: what the host knows the copy by.
         """
         try:
-            _write(PRIVATE, _message(CHECKPOINT, most, tag))
-            self._unprotected, _, _ = _hear()
+            self._unprotected, _, _ = _ask(_message(CHECKPOINT, most, tag))
             if self._unprotected:
                 return
             state = _Unforkable()
@@ -117,8 +119,8 @@ class SessionInterpreter(Interpreter):
             OSError: the server is gone, or this process could not be copied.
         """
         uncopied = _program.first_uncopied(cell_loop.descriptors())
-        _write(PRIVATE, _message(BRANCH, 0 if uncopied is None else uncopied + 1, 0))
-        reason, directory, handed = _hear()
+        number = 0 if uncopied is None else uncopied + 1
+        reason, directory, handed = _ask(_message(BRANCH, number, 0))
         try:
             if reason:
                 return
@@ -229,12 +231,19 @@ def _hear() -> tuple[str, str, list[int]]:
         private.detach()
     if data[:1] == b"+":
         return "", data[1:].decode(), handed
-    return data.decode() or "its server is gone", "", handed
+    return data[:_REASON].decode(errors="replace") or "its server is gone", "", handed
+
+
+def _ask(message: bytes) -> tuple[str, str, list[int]]:
+    """Ask the server; returns its reply, and not one that a cell has left."""
+    _drain(PRIVATE)
+    _write(PRIVATE, message)
+    return _hear()
 
 
 def _drain(descriptor: int) -> None:
-    """Throw away what the process that is gone was told, and did not read."""
-    waiting = _poll()
-    waiting.register(descriptor, select.POLLIN)
-    while waiting.poll(0) and _read(descriptor, _DRAINED):
-        pass
+    """Throw away what was sent to the program, or to a process that is gone."""
+    waiting = _waiting[descriptor]
+    for _ in range(_MOST_DRAINED):  # a cell may have put something there that never ends
+        if not waiting.poll(0) or not _read(descriptor, _DRAINED):
+            return

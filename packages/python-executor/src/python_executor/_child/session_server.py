@@ -99,7 +99,10 @@ class SessionServer(SlotServer):
             if self._copy is not None and time.monotonic() >= self._copy.deadline:
                 self._give_up_copy("its copy died, or did not answer")
         self._end()
-        return None  # the root removes the directory
+        if not self._members:
+            with suppress(OSError):  # else the root removes it, when this number is used again
+                self._scratch.clear()
+        return None
 
     def _on_line(self, member: Member) -> bool:
         """Do what the host asks; whether this is a new interpreter."""
