@@ -291,19 +291,19 @@ while not os.path.exists("told"): time.sleep(0.001)
 print(open("told").read(), flush=True)
 libc.pause()
 """
-    interpreter, server = cell(arena, "os.getpid(), os.getppid()")
+    own = Processes(arena, "a")
 
     def copies() -> list[int]:
-        return [pid for pid in children_of(server) if pid != interpreter]
+        return [pid for pid in children_of(own.server) if pid != own.interpreter]
 
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(arena.executor.execute, whole(ROGUE + code), session="a")
-        first = copies()
-        until(lambda: copies() != first and [states_of(pid) for pid in copies()] == [{"T"}])
+        until(lambda: len(copies()) == 1 and own.checkpoint not in copies())
+        until(lambda: [states_of(pid) for pid in copies()] == [{"T"}])
         for _ in range(20):
             time.sleep(0.005)
             assert [states_of(pid) for pid in copies()] == [{"T"}]
-        os.kill(interpreter, 9)
+        os.kill(own.interpreter, 9)
         assert running.result()["status"] == "crashed"
     assert running.result()["stdout"] == "'EPERM'\n"
 
