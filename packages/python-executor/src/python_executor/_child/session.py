@@ -98,16 +98,17 @@ class SessionInterpreter(Interpreter):
                 return
             state = _Unforkable()
             woken = self._clone(partial(self._cloning.leave_asleep, state.remember))
-            if woken is False:
-                _write(PRIVATE, UNDONE)
+            if woken is not None:
+                _drain(CONTROL)
+                # The next cell may come: it is begun when all that follows is done.
+                _write(PRIVATE, _message(READY, 0, 0))
+                if not woken:
+                    _write(PRIVATE, UNDONE)
+                state.restore(positions=True)
+                self._files.send_changed(CONTROL, -1)  # what is there was not made by the next cell
             # Before the next cell begins, the server is to know the copy, and no signal to reach
             # that.
             self._unprotected, _, _ = _hear()
-            if woken is not None:
-                state.restore(positions=True)
-                self._files.send_changed(CONTROL, -1)  # what is there was not made by the next cell
-                _drain(CONTROL)
-                _write(PRIVATE, _message(READY, 0, 0))
             self._rehearse()
         except OSError as error:
             self._unprotected = error.strerror or "the fork failed"
