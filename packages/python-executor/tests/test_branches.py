@@ -487,3 +487,38 @@ def test_nothing_is_left_if_the_root_dies_with_branches_open(
     until(lambda: not any(alive(pid) for pid in pids if isinstance(pid, int)))
     assert pool.execute("1", session="b")["state"] == "lost"
     pool.fork_session("b", "d")
+
+
+def test_a_branch_for_which_there_is_no_room() -> None:
+    with PythonExecutorService(pool_size=1, timeout=30.0, max_sessions=1) as pool:
+        pool.execute("x = 1", session="a")
+        with pytest.raises(SessionCopyError, match="max_sessions is 1"):
+            pool.fork_session("a", "b")
+        after = pool.execute("x", session="a")
+        assert (after["state"], after["value"]) == ("kept", "1")
+
+
+def test_cells_of_others_wait_for_room_while_sessions_are_branched() -> None:
+    with PythonExecutorService(pool_size=2, timeout=30.0, max_sessions=3) as pool:
+        for name in "ab":
+            pool.execute("x = 1", session=name)
+        stop = threading.Event()
+
+        def branch() -> int:
+            done = 0
+            while not stop.is_set():
+                try:
+                    pool.fork_session("a", "c")
+                    done += 1
+                except (SessionCopyError, SessionExistsError, SessionNotFoundError):
+                    pool.execute("x = 1", session="a")
+                pool.close_session("c")
+            return done
+
+        with ThreadPoolExecutor(2) as threads:
+            branching = [threads.submit(branch) for _ in range(2)]
+            for number in range(40):
+                ran = pool.execute("x = 1; x", session=f"s{number % 4}")
+                assert ran["value"] == "1"
+            stop.set()
+            assert sum(each.result() for each in branching) > 0

@@ -10,10 +10,16 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Literal
 
 from python_executor._idle import IdleThread
 from python_executor._slot import Slot
-from python_executor.errors import ForkServerError, SessionExistsError, SessionNotFoundError
+from python_executor.errors import (
+    ForkServerError,
+    SessionCopyError,
+    SessionExistsError,
+    SessionNotFoundError,
+)
 from python_executor.results import SessionInfo, State
 
 # Sessions without a process whose names are kept, so that their next result can say ``lost``.
@@ -30,7 +36,7 @@ class Session:
         slot: its process; None if it has none, or has lost it.
         cells: how many cells have begun since it was opened.
         running: whether somebody whose turn it is uses it.
-        copying: whether that is to branch it, or to make it a branch.
+        use: what for: to run its cells, to branch it, or to make it a branch.
         used: when its last use ended (``time.monotonic``).
     """
 
@@ -39,7 +45,7 @@ class Session:
         self.slot: Slot | None = None
         self.cells = 0
         self.running = False
-        self.copying = False
+        self.use: Literal["cells", "source", "branch"] = "cells"
         self.used = 0.0
 
     @property
@@ -82,6 +88,7 @@ class Sessions:
         self._is_awaited = is_awaited
         self._idle_thread = None if idle_timeout is None else IdleThread(self.expire)
         self._lock = threading.Lock()
+        self._freed = threading.Condition(self._lock)  # one is in use no more
         self._by_name: OrderedDict[str, Session] = OrderedDict()  # the last used one at the end
 
     def begin(self, name: str, *, new: bool = True) -> Slot:
@@ -127,17 +134,28 @@ class Sessions:
 
     def _free_number(self) -> int:
         """A number that no session has; the least recently used one gives its own if need be."""
-        self._make_room()
+        while not self._make_room():
+            # As many cells as can run have room. What is in use beside is copied, or rolled back,
+            # which is soon done, and waits for nobody.
+            self._freed.wait()
         taken = {slot.number for slot in self.slots()}
         return next(n for n in range(self._first, self._first + self.most) if n not in taken)
 
-    def _make_room(self) -> None:
-        """Take the least recently used session's process, if there are as many as may be."""
+    def _make_room(self) -> bool:
+        """Take the least recently used session's process, if there are as many as may be.
+
+        Returns:
+            Whether there is room now; not if all are in use.
+        """
         living = [session for session in self._by_name.values() if session.slot is not None]
-        if len(living) >= self.most:
-            victim = next(session for session in living if not session.running)
-            self.evictions += 1
-            _close(victim)
+        if len(living) < self.most:
+            return True
+        victim = next((session for session in living if not session.running), None)
+        if victim is None:
+            return False
+        self.evictions += 1
+        _close(victim)
+        return True
 
     def settle_number(self, slot: Slot) -> None:
         """Give a session's slot a number of its own, for a server of its own.
@@ -161,6 +179,7 @@ class Sessions:
         Raises:
             SessionNotFoundError: it has no process.
             SessionExistsError: the branch has one.
+            SessionCopyError: as many as may have a process are in use.
             ForkServerError: no descriptors are to be had.
         """
         with self._lock:
@@ -170,12 +189,15 @@ class Sessions:
             branch = self._by_name.get(name)
             if branch is not None and branch.slot is not None:
                 raise SessionExistsError(name)
-            session.copying = session.running = True
+            session.use, session.running = "source", True
             if branch is None:
                 branch = self._by_name[name] = Session(name)
                 self._forget()
-            branch.copying = branch.running = True
-            self._make_room()
+            branch.use, branch.running = "branch", True
+            if not self._make_room():
+                raise SessionCopyError(
+                    source, f"max_sessions is {self.most}, and all that have a process are in use"
+                )
             # It never has a server of that number: it gets one from the other's.
             branch.slot = self._new_slot(session.slot.number)
             return session.slot, branch.slot
@@ -191,11 +213,12 @@ class Sessions:
             else:
                 _close(branch)  # lost, as it was
             for each in (session, branch):
-                each.copying = each.running = False
+                each.use, each.running = "cells", False
                 each.used = time.monotonic()
             self._by_name.move_to_end(source)
             if done:
                 self._by_name.move_to_end(name)
+            self._freed.notify_all()
 
     def state(self, name: str) -> State:
         """What the next cell of an open session starts from."""
@@ -214,6 +237,7 @@ class Sessions:
             session.used = time.monotonic()
             self._by_name.move_to_end(name)
             session.running = False
+            self._freed.notify_all()
 
     def abandon(self, name: str) -> None:
         """End whatever runs in a session, after an exception in a call whose turn it is."""
@@ -221,24 +245,18 @@ class Sessions:
             session = self._by_name.get(name)
             if session is None or not session.running:
                 return
-            if session.copying:
-                self._abandon_copy(session)
-                return
-            if session.slot is not None and session.slot.root is not None:
-                if session.slot.changing:
-                    session.slot.reset()
-                else:
-                    session.slot.restore()
-                session.cells += 1  # perhaps it had begun
+            slot = session.slot
+            if session.use == "branch":
+                _close(session)  # perhaps it isn't one yet
+            elif slot is not None and slot.root is not None:
+                if slot.changing:
+                    slot.reset()
+                elif session.use == "cells" and not slot.restoring:
+                    slot.restore()
+                session.cells += session.use == "cells"  # perhaps one had begun
             session.used = time.monotonic()
-            session.running = False
-
-    def _abandon_copy(self, session: Session) -> None:
-        session.copying = session.running = False
-        session.used = time.monotonic()
-        slot = session.slot
-        if slot is not None and (slot.changing or slot.pid is None):
-            _close(session)  # not a branch yet
+            session.use, session.running = "cells", False
+            self._freed.notify_all()
 
     def close(self, name: str) -> bool:
         """Close a session, whose turn the caller has; whether there was one."""

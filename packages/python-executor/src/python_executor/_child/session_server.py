@@ -49,6 +49,8 @@ _MESSAGE = struct.Struct("=cQQ")
 # others are nobody's business; here it is opened for what has to be changed.
 _CLOSED, _OPENED = 0o100, 0o300
 _NAME_BYTES = 8
+# Descriptors that the host makes for an interpreter: control socket, stdout, stderr.
+_ENDS = 3
 
 
 class SessionServer(SlotServer):
@@ -117,8 +119,11 @@ class SessionServer(SlotServer):
             self._restore(member, request["restore"], request["tag"])
         elif "rollback" in request:
             self._roll_back(member, request["rollback"], request["tag"])
-        else:
+        elif len(descriptors) == 1 + _ENDS:
             self._want(member, Wanted(request["branch"], descriptors))
+        else:  # this process had no room for them; the host sees that they are closed
+            for descriptor in descriptors:
+                os.close(descriptor)
         return False
 
     def _start(self, member: Member, generation: int, descriptors: Sequence[int]) -> bool:
@@ -342,24 +347,24 @@ class SessionServer(SlotServer):
         if member.has_mapped and not reason:
             reason = "it has mapped a file to write to it, which two can't have each for itself"
         branch = None
-        rules: list[int] = []
+        handed = list(wanted.ends)
         if not reason:
             try:
                 branch = self._make_branch(member, wanted)
-                rules = self.sandbox.rules_for(branch.base)
+                handed.append(self._connect(branch))
+                handed += self.sandbox.rules_for(branch.base)
             except OSError as error:
                 reason = f"its files can't be copied ({error.strerror})"
-        if branch is None or reason:
+        if branch is not None and not reason:
+            self._begin_copy(Copy(member, branch))
+            _reply(member, "", branch.home, handed)
+        else:
+            if branch is not None:
+                self._disconnect(branch)
+                self._remove_home(branch)
             self._refuse(member, reason)
             _reply(member, reason)
-            if branch is not None:
-                self._remove_home(branch)
-            return
-        self._begin_copy(Copy(member, branch))
-        private = self._connect(branch)
-        handed = [*wanted.ends, private, *rules]
-        _reply(member, "", branch.home, handed)
-        for descriptor in (private, *rules):
+        for descriptor in handed[_ENDS:]:
             os.close(descriptor)
 
     def _make_branch(self, member: Member, wanted: Wanted) -> Member:
