@@ -221,9 +221,12 @@ def test_a_fork_of_the_host_keeps_no_session_alive(
 
 
 INTERRUPTED = """
-import os, random, signal, sys, tempfile
+import contextlib, os, random, signal, sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from python_executor import Execution, PythonExecutorService
+from python_executor import (
+    CheckpointNotFoundError, Execution, PythonExecutorService, SessionCopyError, SessionExistsError,
+    SessionNotFoundError,
+)
 
 class Interrupt(KeyboardInterrupt): pass
 
@@ -232,19 +235,27 @@ def interrupt(number, frame):
 
 signal.signal(signal.SIGALRM, interrupt)
 chance = random.Random(1)
-with PythonExecutorService(3, 30.0, max_sessions=4, **eval(sys.argv[2])) as executor:
+settings = {"max_sessions": 4, "rollback_cells": 2, **eval(sys.argv[2])}
+with PythonExecutorService(3, 30.0, **settings) as executor:
     before = len(os.listdir("/proc/self/fd"))
     interrupts = 0
-    for number in range(300):
+    for number in range(400):
         cells = [Execution("1 + 1", session=f"s{n % 6}") for n in range(number, number + 4)]
         try:
-            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 4e-3))
-            if number % 3 == 0:
-                executor.execute("1 + 1", session="s1")
-            elif number % 3 == 1:
-                executor.execute_batch(cells)
-            else:
-                executor.close_session(f"s{number % 6}")
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 6e-3))
+            with contextlib.suppress(
+                CheckpointNotFoundError, SessionCopyError, SessionExistsError, SessionNotFoundError
+            ):
+                if number % 5 == 0:
+                    executor.execute("1 + 1", session="s1")
+                elif number % 5 == 1:
+                    executor.execute_batch(cells)
+                elif number % 5 == 2 and number % 6 != 1:
+                    executor.fork_session("s1", f"s{number % 6}")
+                elif number % 5 == 3:
+                    executor.rollback("s1", to=chance.choice([1, 2, 3]))
+                else:
+                    executor.close_session(f"s{number % 6}")
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Interrupt:
             interrupts += 1

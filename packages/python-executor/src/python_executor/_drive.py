@@ -28,6 +28,7 @@ from python_executor._slot import Slot
 from python_executor.errors import (
     CheckpointNotFoundError,
     ForkServerError,
+    PythonExecutorError,
     SessionCopyError,
     SessionNotFoundError,
 )
@@ -131,6 +132,8 @@ def _withdraw(pool: Pool, ticket: Ticket) -> None:
 def in_turn(pool: Pool, sessions: Sequence[str], action: Callable[[], T]) -> T:
     """Wait for the turns in sessions, and do something that takes no slot.
 
+    What it raises of our own errors, it raises when nothing is left to clear up.
+
     All lines are joined at one stroke, so nobody waits for one who waits for him.
 
     Raises:
@@ -149,7 +152,13 @@ def _in_turn(pool: Pool, ticket: Ticket, action: Callable[[], T]) -> T:
     queue.enter(ticket)
     if not queue.has_turn(ticket):
         _wait_for(ticket, queue.has_turn)
-    result = action()
+    try:
+        result = action()
+    except PythonExecutorError:
+        # It has left all in order. What comes now may be interrupted, as ever, and is withdrawn
+        # then; a withdrawal may not.
+        queue.leave(ticket)
+        raise
     queue.leave(ticket)
     return result
 

@@ -16,6 +16,7 @@ from python_executor._idle import IdleThread
 from python_executor._slot import Slot
 from python_executor.errors import (
     ForkServerError,
+    PythonExecutorError,
     SessionCopyError,
     SessionExistsError,
     SessionNotFoundError,
@@ -194,12 +195,18 @@ class Sessions:
                 branch = self._by_name[name] = Session(name)
                 self._forget()
             branch.use, branch.running = "branch", True
-            if not self._make_room():
-                raise SessionCopyError(
-                    source, f"max_sessions is {self.most}, and all that have a process are in use"
-                )
-            # It never has a server of that number: it gets one from the other's.
-            branch.slot = self._new_slot(session.slot.number)
+            try:
+                if not self._make_room():
+                    raise SessionCopyError(
+                        source,
+                        f"max_sessions is {self.most}, and all that have a process are in use",
+                    )
+                # It never has a server of that number: it gets one from the other's.
+                branch.slot = self._new_slot(session.slot.number)
+            except PythonExecutorError:
+                for each in (session, branch):
+                    each.use, each.running = "cells", False
+                raise
             return session.slot, branch.slot
 
     def end_branch(self, source: str, name: str, *, done: bool) -> None:
