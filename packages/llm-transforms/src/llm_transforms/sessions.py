@@ -94,5 +94,4 @@ class SharedSessions(SharedService):
         if self._process != os.getpid():
             self._process = os.getpid()
             self._prefix = uuid.uuid4().hex
-            self._open.clear()
-            self._answered.clear()
+            self._open.clear()  # not those answered: the names of their programs are gone here
