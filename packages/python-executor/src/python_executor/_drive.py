@@ -186,8 +186,10 @@ def branch(pool: Pool, source: str, name: str, checkpoint: int | None) -> None:
             raise SessionNotFoundError(source, lost=True)
         try:
             copy.branch(slot)
-        except BrokenPipeError:
-            problem = "its process died"
+        except (BrokenPipeError, BlockingIOError):
+            problem = "its process died, or takes nothing more"
+        except OSError as error:
+            raise ForkServerError(f"{error}. A branch needs about seven descriptors.") from error
         else:
             problem = copy.settle_branch(BRANCH_GUARD)
     finally:
@@ -214,7 +216,10 @@ def roll_back(pool: Pool, session: str, cell: int) -> None:
             tag = next((tag for tag, made in slot.points.items() if made == cell), None)
             refusal = "" if tag is None else slot.roll_back(tag, START_GUARD)
             if refusal is not None:
+                slot.points.pop(tag or 0, None)
                 raise CheckpointNotFoundError(session, cell, sorted(set(slot.points.values())))
+            if not slot.restored:  # it died while it woke up, or did not
+                raise SessionNotFoundError(session, lost=True)
     finally:
         pool.sessions.end(session, begun=False)
 

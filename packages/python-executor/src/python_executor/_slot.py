@@ -36,6 +36,7 @@ class Root(Protocol):
 
 
 _DRAINED = 65536  # bytes at a time
+_MOST_DRAINED = 64  # times: more than a pipe or a socket holds
 # The working directory of a session that is no branch (see ``SlotServer``).
 _FIRST_HOME = "home"
 # How many events to take at once from a slot's epoll: all that it holds.
@@ -233,6 +234,7 @@ class Slot:
         self.restoring = self.restored = False
         self.tag = self.cell = 0
         self.points = {}
+        self.home = ""  # a pristine interpreter has all of the slot's directory
         self.generation += 1
         # A server of several sessions has each until it ends: another one gets a server of its own.
         if self.sock is None or len(self.family) > 1 or not self._open_next():
@@ -385,8 +387,9 @@ class Slot:
         descriptors = [each for each in self.ends if each >= 0]
         for descriptor in descriptors:
             with contextlib.suppress(BlockingIOError):
-                while os.read(descriptor, _DRAINED):
-                    pass
+                for _ in range(_MOST_DRAINED):  # the new one may write already, without end
+                    if not os.read(descriptor, _DRAINED):
+                        break
 
     def reset(self) -> None:
         """End what runs here, whatever an exception in between has made of this object."""

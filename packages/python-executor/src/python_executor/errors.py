@@ -160,7 +160,7 @@ class ExecutionExistsError(PythonExecutorError, ValueError):
 
 
 class SessionNotFoundError(PythonExecutorError, LookupError):
-    """A session that is to be branched has no process.
+    """A session that is to be branched, or to go back, has no process.
 
     Attributes:
         session: its name.
@@ -178,8 +178,8 @@ class SessionNotFoundError(PythonExecutorError, LookupError):
     def __str__(self) -> str:
         what = "lost its process, which crashed or was evicted" if self.lost else "does not exist"
         return (
-            f"the session {_excerpt(self.session)} {what}: there is nothing to copy. "
-            "list_sessions() says what there is; a session begins with its first cell."
+            f"the session {_excerpt(self.session)} {what}: there is no state to copy or to go back "
+            "to. list_sessions() says what there is; a session begins with its first cell."
         )
 
 

@@ -21,28 +21,32 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def copy(source: str, target: str) -> None:
+def copy(source: str, target: str, old: str, new: str) -> None:
     """Copy all that is in a directory into an empty one.
 
     Links that lead into the one lead into the other afterwards. Files with several names have as
     many again; holes stay holes.
 
     Args:
-        source: nobody may be writing there.
-        target: nobody else may know it.
+        source: a directory whose ``home`` is copied.
+        target: one with an empty ``home``.
+        old: what programs call the first.
+        new: what they call the second.
 
     Raises:
         OSError: it is nested too deeply, or there is no room.
     """
-    _Copier(source, target).copy()
+    _Copier(f"{source}/home", f"{target}/home", old, new).copy()
 
 
 class _Copier:
     """One copy. The arguments are those of ``copy``."""
 
-    def __init__(self, source: str, target: str) -> None:
+    def __init__(self, source: str, target: str, old: str, new: str) -> None:
         self._source = source
         self._target = target
+        self._old = old
+        self._new = new
         self._linked: dict[tuple[int, int], str] = {}  # the first copy of what has several names
 
     def copy(self) -> None:
@@ -104,8 +108,8 @@ class _Copier:
 
     def _follow(self, link: str) -> str:
         """Where the copy of a symbolic link leads."""
-        if link == self._source or link.startswith(f"{self._source}/"):
-            return self._target + link[len(self._source) :]
+        if link == self._old or link.startswith(f"{self._old}/"):
+            return self._new + link[len(self._old) :]
         return link
 
 

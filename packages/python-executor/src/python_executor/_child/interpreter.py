@@ -145,17 +145,20 @@ class Interpreter:
         if _getppid() != server.pid:
             _exit(1)  # the server died before its end was to be ours
         control, out, err, *private = server.descriptors
+        if control == PRIVATE:
+            control = os.dup(control)
         # The servers' own is one open file for all, with flags and locks that outlive a program.
         null = _open("/dev/null", 0)
         _dup2(null, 0)
         _dup2(out, 1)
         _dup2(err, 2)
-        if control != CONTROL:
-            _dup2(control, CONTROL, False)  # noqa: FBT003  (not inheritable)
         for descriptor in private:
-            _dup2(descriptor, PRIVATE, False)  # noqa: FBT003
+            if descriptor != PRIVATE:
+                _dup2(descriptor, PRIVATE, False)  # noqa: FBT003  (not inheritable)
+        if control != CONTROL:
+            _dup2(control, CONTROL, False)  # noqa: FBT003
         _closerange(3, PRIVATE if private else CONTROL)
-        _closerange(CONTROL + 1, max(self._highest, null, control, out, err) + 1)
+        _closerange(CONTROL + 1, max(self._highest, null, *server.descriptors) + 1)
         linux.make(self._settling)
 
     def _exercise(self) -> None:

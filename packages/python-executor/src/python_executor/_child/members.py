@@ -1,18 +1,74 @@
 """What a server knows of a session: its processes, where its files are, and the ways to them."""
 
+# Plain paths: pathlib would be imported into every program.
+# ruff: noqa: PTH101, PTH102, PTH106, PTH119
 from __future__ import annotations
 
 import os
 import socket
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 # How long a clone that was agreed on may take to be told of (seconds). Of one that isn't, nobody
 # could say what it does.
 PATIENCE = 1.0
+# Modes of a directory that holds those of branches: programs may not list it, because names of
+# others are nobody's business; here it is opened for what has to be changed.
+_CLOSED, _OPENED = 0o100, 0o300
+_HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Folder:
+    """A directory in which all lies that a session may write to, and its branches may.
+
+    By its descriptor: who may write to the outer one while that is open could put a link to
+    somewhere else in its place, and a server is kept from nowhere.
+
+    Args:
+        path: as programs have it.
+        outer: the one of the session that it is a branch of; None of the first.
+    """
+
+    def __init__(self, path: str, outer: Folder | None = None) -> None:
+        self.path = path
+        self.outer = outer
+        self.name = os.path.basename(path)
+        if outer is not None:
+            with outer.opened():
+                path = f"{outer.place}/{self.name}"
+                os.mkdir(path, _OPENED)
+                self._handle = os.open(path, _HANDLE)
+        else:
+            self._handle = os.open(path, _HANDLE)
+
+    @property
+    def place(self) -> str:
+        """A path that leads here whatever lies at ``path``."""
+        return f"/proc/self/fd/{self._handle}"
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Let something be made or removed here meanwhile."""
+        os.chmod(self.place, _OPENED)
+        try:
+            yield
+        finally:
+            os.chmod(self.place, _CLOSED)
+
+    def remove(self) -> None:
+        """Remove it, which is not the first.
+
+        Raises:
+            OSError: it is in use.
+        """
+        assert self.outer is not None
+        with self.outer.opened():
+            os.rmdir(f"{self.outer.place}/{self.name}")
+        os.close(self._handle)
 
 
 class Member:
@@ -20,7 +76,7 @@ class Member:
 
     Args:
         line: socket to the host.
-        base: directory in which all lies that it may write to, and its branches may.
+        base: where all lies that it may write to, and its branches may.
         home: its working directory, in there.
 
     Attributes:
@@ -34,7 +90,7 @@ class Member:
         wanted: the branch that the host has asked for.
     """
 
-    def __init__(self, line: socket.socket, base: str, home: str) -> None:
+    def __init__(self, line: socket.socket, base: Folder, home: str) -> None:
         self.line = line
         self.base = base
         self.home = home

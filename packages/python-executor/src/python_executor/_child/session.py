@@ -42,7 +42,7 @@ COPIED, UNDONE = _message(DONE, 1, 0), _message(DONE, 0, 0)
 # The longest reply (bytes): a directory. Of reasons, the host takes as much.
 _REPLY, _REASON = 4096 + 1, 256
 # What a branch gets: control socket, stdout, stderr, the socket to the server; perhaps its rules.
-_MOST_HANDED = 5
+_MOST_HANDED, _LEAST_HANDED = 5, 4
 _DRAINED = 65536  # bytes at a time
 _MOST_DRAINED = 64  # times: more than a socket holds
 
@@ -124,6 +124,10 @@ class SessionInterpreter(Interpreter):
         reason, directory, handed = _ask(_message(BRANCH, number, 0))
         try:
             if reason:
+                return
+            if len(handed) < _LEAST_HANDED:  # no numbers were left for all
+                _write(PRIVATE, UNDONE)
+                _hear()
                 return
             state = _Unforkable()
             if self._clone(partial(self._cloning.branch, state.remember)):
@@ -227,12 +231,24 @@ def _hear() -> tuple[str, str, list[int]]:
     """
     private = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, PRIVATE)
     try:
-        data, handed, _, _ = socket.recv_fds(private, _REPLY, _MOST_HANDED)
+        data, handed, flags, _ = socket.recv_fds(private, _REPLY, _MOST_HANDED)
+        if flags & socket.MSG_CTRUNC or (handed and not _has_room()):
+            while handed:  # the kernel leaves out what finds no number
+                _close(handed.pop())
     finally:
         private.detach()
     if data[:1] == b"+":
         return "", data[1:].decode(), handed
     return data[:_REASON].decode(errors="replace") or "its server is gone", "", handed
+
+
+def _has_room() -> bool:
+    """Whether a file can be opened, as for each that is opened anew."""
+    try:
+        _close(os.dup(PRIVATE))
+    except OSError:
+        return False
+    return True
 
 
 def _ask(message: bytes) -> tuple[str, str, list[int]]:

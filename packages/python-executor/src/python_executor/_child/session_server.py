@@ -13,7 +13,7 @@ checkpoint sleeps until its interpreter has died, or is to be forgotten; a branc
 """
 
 # Plain paths: pathlib would be imported into every program.
-# ruff: noqa: PTH101, PTH102, PTH106
+# ruff: noqa: PTH102
 from __future__ import annotations
 
 import array
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from . import copying, directories, messages, notifications, processes, syscalls, tree
 from .cloning import Cloning
 from .interpreter import PRIVATE
-from .members import Copy, Member, Wanted
+from .members import Copy, Folder, Member, Wanted
 from .session import BRANCH, CHECKPOINT, COPIED, DONE, READY, SessionInterpreter
 from .slot import SlotServer
 
@@ -45,9 +45,6 @@ _UNHEARD = 16
 _ONE_DESCRIPTOR = socket.CMSG_LEN(4)
 # A message from an interpreter: a letter and two numbers.
 _MESSAGE = struct.Struct("=cQQ")
-# Modes of a directory that holds those of branches: programs may not list it, because names of
-# others are nobody's business; here it is opened for what has to be changed.
-_CLOSED, _OPENED = 0o100, 0o300
 _NAME_BYTES = 8
 # Descriptors that the host makes for an interpreter: control socket, stdout, stderr.
 _ENDS = 3
@@ -71,7 +68,8 @@ class SessionServer(SlotServer):
         self._listener: int | None = None
         self._branched = False  # whether there are, or were, others than the first
         self._top = os.path.dirname(self._home)  # noqa: PTH120
-        self._members[self._control.fileno()] = Member(self._control, self._top, self._home)
+        self._folder = Folder(self._top)
+        self._members[self._control.fileno()] = Member(self._control, self._folder, self._home)
         with suppress(OSError):  # there will be no checkpoints
             self.cloning = Cloning(PRIVATE, COPIED)
         self.sandbox.enter_slot(session=True)
@@ -139,7 +137,7 @@ class SessionServer(SlotServer):
         self._end()
         self._scratch.clear()
         self._branched = False
-        member.base, member.home = self._top, self._home
+        member.base, member.home = self._folder, self._home
         os.mkdir(self._home, 0o700)
         os.chdir(self._home)
         theirs = self._connect(member)
@@ -205,18 +203,13 @@ class SessionServer(SlotServer):
     def _remove_home(self, member: Member) -> None:
         """Remove what a session had, and directories that were kept for its branches alone."""
         folder = member.base
-        with suppress(OSError):  # an outer one was removed before; or the root will do it
-            os.chmod(folder, _OPENED)
-            directories.remove(member.home)
-            os.chmod(folder, _CLOSED)
-            while folder != self._top:
-                outer = os.path.dirname(folder)  # noqa: PTH120
-                os.chmod(outer, _OPENED)
-                try:
-                    os.rmdir(folder)  # fails at the first that is in use
-                finally:
-                    os.chmod(outer, _CLOSED)
-                folder = outer
+        with suppress(OSError):  # it fails at the first that is in use
+            with folder.opened():
+                directories.remove(f"{folder.place}/home")
+            bases = [each.base for each in self._members.values()]
+            while folder.outer is not None and folder not in bases:
+                folder.remove()
+                folder = folder.outer
 
     def _forget_listener(self) -> None:
         if self._listener is not None:
@@ -263,7 +256,11 @@ class SessionServer(SlotServer):
     def _hear_out(self, member: Member) -> None:
         """Take what an interpreter has told, and we have not heard yet: of its last checkpoint."""
         for _ in range(_UNHEARD):
-            if member.private is None or not select.select([member.private], [], [], 0)[0]:
+            if member.private is None:
+                break
+            waiting = select.poll()  # not select(), which takes no descriptor above 1023
+            waiting.register(member.private, select.POLLIN)
+            if not waiting.poll(0):
                 break
             self._on_message(member)
 
@@ -288,8 +285,8 @@ class SessionServer(SlotServer):
         copy = self._copy
         if kind in (CHECKPOINT, BRANCH):
             if copy is not None and copy.member is member:
-                self._give_up_copy("it asked twice")
-            if kind == CHECKPOINT:
+                self._give_up_copy("it asked twice")  # which answers: others may be heard now
+            elif kind == CHECKPOINT:
                 self._agree_on_checkpoint(member, most=number, tag=tag)
             else:
                 self._agree_on_branch(member, uncopied=number)
@@ -352,7 +349,7 @@ class SessionServer(SlotServer):
             try:
                 branch = self._make_branch(member, wanted)
                 handed.append(self._connect(branch))
-                handed += self.sandbox.rules_for(branch.base)
+                handed += self.sandbox.rules_for(branch.base.place)
             except OSError as error:
                 reason = f"its files can't be copied ({error.strerror})"
         if branch is not None and not reason:
@@ -376,19 +373,16 @@ class SessionServer(SlotServer):
         if not self._branched:  # until now nobody else was there to be kept out
             _remove_others(self._top, self._home)
             self._branched = True
-        base = f"{member.base}/{os.urandom(_NAME_BYTES).hex()}"
-        branch = Member(wanted.line, base, f"{base}/home")
+        base = Folder(f"{member.base.path}/{os.urandom(_NAME_BYTES).hex()}", member.base)
+        branch = Member(wanted.line, base, f"{base.path}/home")
         branch.generation = wanted.generation
-        os.chmod(member.base, _OPENED)
-        os.mkdir(base, _OPENED)
-        os.chmod(member.base, _CLOSED)
         try:
-            os.mkdir(branch.home, 0o700)
-            copying.copy(member.home, branch.home)
+            with base.opened():
+                os.mkdir(f"{base.place}/home", 0o700)
+                copying.copy(member.base.place, base.place, member.home, branch.home)
         except OSError:
             self._remove_home(branch)
             raise
-        os.chmod(base, _CLOSED)
         return branch
 
     def _refuse(self, member: Member, reason: str) -> None:
@@ -410,6 +404,9 @@ class SessionServer(SlotServer):
         for descriptor in self._waiting_for(copy):
             self.wakeup.watch(descriptor)
         self._copy = None
+        if copy.member.private is not None:  # behind the others: it may ask again without end
+            self.wakeup.unwatch(copy.member.private.fileno())
+            self.wakeup.watch(copy.member.private.fileno())
         return copy
 
     def _waiting_for(self, copy: Copy) -> list[int]:
@@ -424,7 +421,7 @@ class SessionServer(SlotServer):
         """Take the clone that is said to be there, or not."""
         self._end_copy()
         member, branch = copy.member, copy.branch
-        found = [pid for pid in tree.children() if not self._is_known(pid)] if made else []
+        found = list(set(tree.children()) - self._known()) if made else []
         # There was none before, and one was let through. An orphan may have come since.
         let_through = copy.begun or self.sandbox.asks is None
         pid = found[0] if let_through and len(found) == 1 else None
@@ -437,6 +434,7 @@ class SessionServer(SlotServer):
             branch.child = pid
             self._admit(member, branch)
         else:
+            self._end_strangers()  # first: it may write there
             self._forget_branch(member, branch, "it could not be copied")
         # The interpreter goes on; what has to be cleared up, is cleared up meanwhile.
         _reply(member, "" if pid is not None else "it could not be copied")
@@ -467,6 +465,7 @@ class SessionServer(SlotServer):
         if copy.branch is None:
             _trim(copy.member, self.history - 1)
         else:
+            self._end_strangers()  # first: it may write there
             self._forget_branch(copy.member, copy.branch, reason)
         self._end_strangers()
         _reply(copy.member, reason)
@@ -497,17 +496,23 @@ class SessionServer(SlotServer):
             return f"it has {growth / 2**20:.0f} MiB of memory"
         return ""
 
-    def _is_known(self, pid: int) -> bool:
-        return any(member.knows(pid) for member in self._members.values())
+    def _known(self) -> set[int]:
+        """The pids of all members: asked for once, because there are as many of both."""
+        found: set[int] = set()
+        for member in self._members.values():
+            found.update(member.checkpoints.values())
+            if member.child is not None:
+                found.add(member.child)
+        return found
 
     def _has_strangers(self) -> bool:
         """Whether there are children that nobody told of: orphans, where processes are allowed."""
-        return not all(map(self._is_known, tree.children()))
+        return not self._known().issuperset(tree.children())
 
     def _end_strangers(self) -> None:
         """End children that nobody told of, unless one is a copy that will be."""
         if self._copy is None:
-            tree.end_children(keep=self._is_known)
+            tree.end_children(keep=self._known().__contains__)
 
     def _on_question(self) -> None:
         """A process of the session wants to make a call that depends on who makes it."""
@@ -552,7 +557,7 @@ class SessionServer(SlotServer):
         top = self._top_of(pid)
         if top is None:
             return False
-        if not self._is_known(top):
+        if top not in self._known():
             return True  # an orphan, of whichever session
         owner = next(member for member in self._members.values() if member.knows(top))
         # Of a checkpoint nothing may be reached, and it has nothing but itself.
