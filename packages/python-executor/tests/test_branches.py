@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import pickle
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Literal
 import pytest
 
 from python_executor import (
+    ForkServerError,
     InvalidArgumentError,
     PythonExecutorService,
     SandboxPolicy,
@@ -522,3 +524,44 @@ def test_cells_of_others_wait_for_room_while_sessions_are_branched() -> None:
                 assert ran["value"] == "1"
             stop.set()
             assert sum(each.result() for each in branching) > 0
+
+
+def test_a_session_that_has_no_room_for_what_a_branch_needs(strict: PythonExecutorService) -> None:
+    strict.execute(
+        "import os; open('f', 'w').write('f'); f = open('f'); full = []\n"
+        "try:\n    while True: full.append(os.open('.', os.O_RDONLY))\nexcept OSError: pass",
+        session="a",
+    )
+    results = []
+    for free in range(9):
+        try:
+            strict.fork_session("a", "b")
+            results.append(True)
+            read = strict.execute("f.read()", session="b")
+            assert (read["state"], read["value"]) == ("kept", "'f'"), (free, read)
+            strict.close_session("b")
+        except SessionCopyError:
+            results.append(False)
+        assert value(strict, "os.close(full.pop()) or len(full) > 0", "a") is True
+    assert results == sorted(results)
+    assert (results[0], results[-1]) == (False, True)
+
+
+def test_descriptors_that_the_host_does_not_have(pool: PythonExecutorService) -> None:
+    pool.execute("x = 1", session="a")
+    value(pool, "x", "a")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
+    done = []
+    for more in range(1, 12):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + more, limits[1]))
+        try:
+            pool.fork_session("a", "b")
+            done.append(more)
+        except ForkServerError:
+            assert not done
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        pool.close_session("b")
+        assert value(pool, "x", "a") == 1
+    assert done

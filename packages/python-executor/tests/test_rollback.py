@@ -116,3 +116,15 @@ def test_no_more_checkpoints_are_kept_than_may_be(
     pool.rollback("a", to=8)
     pool.execute("1", session="a")
     until(lambda: len(children.read_text().split()) == 4)
+
+
+def test_a_checkpoint_that_dies_as_it_wakes_up(pool: PythonExecutorService) -> None:
+    dying = (
+        "import os, sys\nsession = sys.modules['_python_executor_child.session']\n"
+        "session._drain = lambda descriptor: os._exit(1) if descriptor == 255 else None"
+    )
+    pool.execute(dying, session="a")
+    pool.execute("x = 1", session="a")
+    with pytest.raises(SessionNotFoundError, match="lost its process"):
+        pool.rollback("a", to=1)
+    assert pool.execute("1", session="a")["state"] == "lost"

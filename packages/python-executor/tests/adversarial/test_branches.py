@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from python_executor import PythonExecutorService, SessionCopyError
+from python_executor import PythonExecutorService, SandboxPolicy, SessionCopyError
 from python_executor.sandbox import NAMESPACES_VARIABLE
 
 # The source of branches learns where they are, from what its server hands to them, and exchanges
@@ -96,3 +96,52 @@ def test_a_server_is_not_led_elsewhere_by_links(
     assert pool.execute("1", session="source")["value"] == "1"
     pool.close_session("source")
     assert tree(elsewhere) == before
+
+
+# A cell that says that it has ended, and goes on asking for copies without end.
+GREEDY = """
+import os, struct, sys, time
+frames = sys.modules["_python_executor_child.frames"]
+result = {"kind": "result", "returncode": 0, "value": None, "error": None, "truncated": False}
+frames.write(255, frames.encode(result))
+os.set_blocking(254, False)
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    for _ in range(3):
+        try: os.write(254, struct.pack("=cQQ", b"c", 2 ** 40, 99))
+        except BlockingIOError: pass
+    time.sleep(0.01)
+    try: os.read(254, 65536)
+    except BlockingIOError: pass
+"""
+
+
+def test_a_session_that_asks_without_end_keeps_no_branch_from_its_own(
+    pool: PythonExecutorService,
+) -> None:
+    pool.execute("x = 1", session="a")
+    pool.fork_session("a", "b")
+    assert pool.execute(GREEDY, session="a")["status"] == "ok"
+    for number in range(1, 20):
+        result = pool.execute("x += 1; x", session="b")
+        assert (result["state"], result["value"]) == ("kept", str(number + 1))
+
+
+def test_what_is_left_of_a_family_has_the_limits_that_it_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(NAMESPACES_VARIABLE, "0")
+    policy = SandboxPolicy(disk=4 * 2**20)
+    fill = (
+        "import os, time\nfolder = os.path.dirname(os.getcwd())\n"
+        "for n in range(100):\n"
+        "    open(f'{folder}/{n}', 'wb').write(b'x' * 2**20); time.sleep(0.02)"
+    )
+    with PythonExecutorService(pool_size=1, timeout=30.0, checkpoint=False, sandbox=policy) as pool:
+        for source, branch, stays in ("abs", "cdb"):
+            pool.execute("import os", session=source)
+            pool.fork_session(source, branch)
+            kept = source if stays == "s" else branch
+            pool.close_session(branch if stays == "s" else source)
+            assert pool.execute("os._exit(1)", session=kept)["status"] == "crashed"
+            assert pool.execute(fill, session=kept)["status"] == "output"
