@@ -139,7 +139,9 @@ class Sessions:
             # As many cells as can run have room. What is in use beside is copied, or rolled back,
             # which is soon done, and waits for nobody.
             self._freed.wait()
-        taken = {slot.number for slot in self.slots()}
+        return self._first_but({slot.number for slot in self.slots()})
+
+    def _first_but(self, taken: set[int]) -> int:
         return next(n for n in range(self._first, self._first + self.most) if n not in taken)
 
     def _make_room(self) -> bool:
@@ -166,8 +168,7 @@ class Sessions:
         with self._lock:
             taken = {each.number for each in self.slots() if each is not slot}
             if slot.number in taken:
-                free = range(self._first, self._first + self.most)
-                slot.number = next(n for n in free if n not in taken)
+                slot.number = self._first_but(taken)
 
     def begin_branch(self, source: str, name: str) -> tuple[Slot, Slot]:
         """Take up a session to branch it, for a caller who has the turns of both.

@@ -338,7 +338,7 @@ class Slot:
         pid = self.pid
         self.refusal = None
         self._go_back("rollback", tag)
-        refusal = self._settle(patience)
+        refusal = self.settle(patience)
         if refusal is not None:
             self.pid = pid
         return refusal
@@ -356,16 +356,15 @@ class Slot:
             self.detach()
         self.changing = False
 
-    def settle(self, patience: float) -> None:
+    def settle(self, patience: float) -> str | None:
         """Wait until a checkpoint is back that was asked for; a server that doesn't say is let go.
 
         Args:
             patience: seconds.
-        """
-        self._settle(patience)
 
-    def _settle(self, patience: float) -> str | None:
-        """Do as ``settle`` does; returns why there is no going back, if that is what it says."""
+        Returns:
+            Why there is no going back, if the server refused.
+        """
         deadline = time.monotonic() + patience
         answer = select.poll()
         if self.sock is not None:

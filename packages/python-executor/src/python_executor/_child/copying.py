@@ -12,10 +12,11 @@ import os
 import stat
 from contextlib import suppress
 
+from .directories import FOLDER
+
 # Directories within directories; each level that is being copied takes two descriptors.
 DEPTH_LIMIT = 100
 _PIECE = 2**30  # the most bytes that are copied by one call
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,9 +51,9 @@ class _Copier:
         self._linked: dict[tuple[int, int], str] = {}  # the first copy of what has several names
 
     def copy(self) -> None:
-        source = os.open(self._source, _FOLDER)
+        source = os.open(self._source, FOLDER)
         try:
-            target = os.open(self._target, _FOLDER)
+            target = os.open(self._target, FOLDER)
             try:
                 self._copy_folder(source, target, "", 0)
             finally:
@@ -93,11 +94,11 @@ class _Copier:
                     self._copy_subfolder(source, target, path, name, depth)
 
     def _copy_subfolder(self, source: int, target: int, path: str, name: str, depth: int) -> None:
-        inner = _open(name, _FOLDER, source, stat.S_IRWXU)
+        inner = _open(name, FOLDER, source, stat.S_IRWXU)
         try:
             mode = stat.S_IMODE(os.fstat(inner).st_mode)
             os.mkdir(name, stat.S_IRWXU, dir_fd=target)
-            copy = os.open(name, _FOLDER, dir_fd=target)
+            copy = os.open(name, FOLDER, dir_fd=target)
             try:
                 self._copy_folder(inner, copy, f"{path}{name}/", depth + 1)
                 os.fchmod(copy, mode)
@@ -118,7 +119,7 @@ def _copy_file(source: int, target: int, name: str, status: os.stat_result) -> N
     try:
         new = os.open(name, _NEW, stat.S_IRUSR | stat.S_IWUSR, dir_fd=target)
         try:
-            copy_content(old, new, status.st_size)
+            _copy_content(old, new, status.st_size)
             os.fchmod(new, stat.S_IMODE(status.st_mode))
         finally:
             os.close(new)
@@ -126,7 +127,7 @@ def _copy_file(source: int, target: int, name: str, status: os.stat_result) -> N
         os.close(old)
 
 
-def copy_content(old: int, new: int, size: int) -> None:
+def _copy_content(old: int, new: int, size: int) -> None:
     """Copy the bytes of an open file into an empty one, but for its holes.
 
     Raises:

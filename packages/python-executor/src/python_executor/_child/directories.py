@@ -15,12 +15,12 @@ import stat
 
 from . import linux, syscalls
 
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWNER = stat.S_IRWXU
 # What getdents64(2) returns if there are but "." and "..": two records of 24 bytes, each with its
 # name from the 19th on.
 _NO_ENTRIES = 48
-_HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(path: str) -> None:
@@ -39,6 +39,23 @@ def remove(path: str) -> None:
         return  # empty, as most are
     clear(path)
     os.rmdir(path)
+
+
+def remove_others(path: str, kept: str) -> None:
+    """Remove all in a directory but for one.
+
+    Args:
+        path: the directory.
+        kept: the path of what stays.
+    """
+    for name in os.listdir(path):  # noqa: PTH208
+        other = f"{path}/{name}"
+        if other == kept:
+            continue
+        try:
+            remove(other)
+        except NotADirectoryError:
+            os.unlink(other)  # noqa: PTH108
 
 
 def clear(path: str) -> None:
@@ -82,7 +99,7 @@ class Scratch:
     def __init__(self, path: str, inner: str) -> None:
         self._path = path
         self._inner = inner
-        self._folder = os.open(path, _OPEN)
+        self._folder = os.open(path, FOLDER)
         self._entries = ctypes.create_string_buffer(256)
         number = syscalls.number("getdents64")
         self._list = None
@@ -135,16 +152,16 @@ def _empty(folder: int) -> list[str]:
 def _open_unlocked(name: str, parent: int | None) -> int:
     """Open a directory, and let its owner do everything in it."""
     try:
-        folder = os.open(name, _OPEN, dir_fd=parent)
+        folder = os.open(name, FOLDER, dir_fd=parent)
     except PermissionError:
         _unlock(name, parent)
-        folder = os.open(name, _OPEN, dir_fd=parent)
+        folder = os.open(name, FOLDER, dir_fd=parent)
     os.chmod(folder, _OWNER)
     return folder
 
 
 def _unlock(name: str, parent: int | None) -> None:
-    handle = os.open(name, _HANDLE, dir_fd=parent)
+    handle = os.open(name, HANDLE, dir_fd=parent)
     try:
         os.chmod(f"/proc/self/fd/{handle}", _OWNER)
     finally:

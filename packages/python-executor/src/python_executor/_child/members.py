@@ -4,11 +4,14 @@
 # ruff: noqa: PTH101, PTH102, PTH106, PTH119
 from __future__ import annotations
 
+import array
 import os
 import socket
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from . import directories, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +22,6 @@ PATIENCE = 1.0
 # Modes of a directory that holds those of branches: programs may not list it, because names of
 # others are nobody's business; here it is opened for what has to be changed.
 _CLOSED, _OPENED = 0o100, 0o300
-_HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
@@ -41,9 +43,9 @@ class Folder:
             with outer.opened():
                 path = f"{outer.place}/{self.name}"
                 os.mkdir(path, _OPENED)
-                self._handle = os.open(path, _HANDLE)
+                self._handle = os.open(path, directories.HANDLE)
         else:
-            self._handle = os.open(path, _HANDLE)
+            self._handle = os.open(path, directories.HANDLE)
 
     @property
     def place(self) -> str:
@@ -105,6 +107,28 @@ class Member:
     def knows(self, pid: int) -> bool:
         """Whether a process is its interpreter or one of its checkpoints."""
         return pid == self.child or pid in self.checkpoints.values()
+
+    def trim(self, most: int) -> None:
+        """End the oldest checkpoints, so that so many are left."""
+        doomed = list(self.checkpoints)[: max(0, len(self.checkpoints) - most)]
+        tree.end([self.checkpoints.pop(tag) for tag in doomed])
+
+    def reply(self, reason: str, directory: str = "", descriptors: Sequence[int] = ()) -> None:
+        """Answer the interpreter.
+
+        Args:
+            reason: why it can't be copied; empty if it can.
+            directory: of a branch.
+            descriptors: what a branch gets.
+        """
+        if self.private is None:
+            return
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        data = reason.encode() or b"+" + directory.encode()
+        try:
+            self.private.sendmsg([data], rights if descriptors else [], socket.MSG_DONTWAIT)
+        except OSError:
+            return  # it doesn't read its replies, or is gone
 
     def forget_processes(self) -> list[int]:
         """Forget all processes, and return them."""

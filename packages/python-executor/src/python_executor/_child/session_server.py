@@ -16,7 +16,6 @@ checkpoint sleeps until its interpreter has died, or is to be forgotten; a branc
 # ruff: noqa: PTH102
 from __future__ import annotations
 
-import array
 import ctypes
 import os
 import select
@@ -36,7 +35,7 @@ from .session import BRANCH, CHECKPOINT, COPIED, DONE, READY, SessionInterpreter
 from .slot import SlotServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from .interpreter import Interpreter
 
@@ -190,9 +189,8 @@ class SessionServer(SlotServer):
         del self._members[member.line.fileno()]
         self.wakeup.unwatch(member.line.fileno())
         member.line.close()
-        _end_processes(member.forget_processes())
-        if self._copy is not None and self._copy.member is member:
-            self._give_up_copy("its session was closed")
+        tree.end(member.forget_processes())
+        self._give_up_copy_of(member, "its session was closed")
         self._disconnect(member)
         if member.wanted is not None:
             member.wanted.close()
@@ -227,13 +225,10 @@ class SessionServer(SlotServer):
         """
         child, member.child = member.child, None
         if child is not None:
-            _end_processes([child])
+            tree.end([child])
         self._hear_out(member)
-        if self._copy is not None and self._copy.member is member:
-            self._give_up_copy("its session goes back")
-        _end_processes(
-            [member.checkpoints.pop(each) for each in list(member.checkpoints) if each > tag]
-        )
+        self._give_up_copy_of(member, "its session goes back")
+        tree.end([member.checkpoints.pop(each) for each in list(member.checkpoints) if each > tag])
         self._end_strangers()
         member.generation = generation
         member.child = member.checkpoints.pop(tag, None)
@@ -284,9 +279,9 @@ class SessionServer(SlotServer):
         kind, number, tag = _MESSAGE.unpack(data)
         copy = self._copy
         if kind in (CHECKPOINT, BRANCH):
-            if copy is not None and copy.member is member:
-                self._give_up_copy("it asked twice")  # which answers: others may be heard now
-            elif kind == CHECKPOINT:
+            if self._give_up_copy_of(member, "it asked twice"):
+                return  # it is answered: others may be heard now
+            if kind == CHECKPOINT:
                 self._agree_on_checkpoint(member, most=number, tag=tag)
             else:
                 self._agree_on_branch(member, uncopied=number)
@@ -314,10 +309,10 @@ class SessionServer(SlotServer):
         """
         reason = self._why_not(member, most)
         if reason:
-            _trim(member, self.history - 1)
+            member.trim(self.history - 1)
         else:
             self._begin_copy(Copy(member, tag=tag))
-        _reply(member, reason)
+        member.reply(reason)
 
     def _want(self, member: Member, wanted: Wanted) -> None:
         """Note that the host wants a branch; the interpreter, which was told too, will ask."""
@@ -336,7 +331,7 @@ class SessionServer(SlotServer):
         """
         wanted = member.wanted
         if wanted is None:  # a cell made that up
-            _reply(member, "nobody wants it")
+            member.reply("nobody wants it")
             return
         reason = self._why_not(member, sys.maxsize)
         if uncopied and not reason:
@@ -354,13 +349,13 @@ class SessionServer(SlotServer):
                 reason = f"its files can't be copied ({error.strerror})"
         if branch is not None and not reason:
             self._begin_copy(Copy(member, branch))
-            _reply(member, "", branch.home, handed)
+            member.reply("", branch.home, handed)
         else:
             if branch is not None:
-                self._disconnect(branch)
-                self._remove_home(branch)
-            self._refuse(member, reason)
-            _reply(member, reason)
+                self._forget_branch(member, branch, reason)
+            else:
+                self._refuse(member, reason)
+            member.reply(reason)
         for descriptor in handed[_ENDS:]:
             os.close(descriptor)
 
@@ -371,7 +366,7 @@ class SessionServer(SlotServer):
             OSError: that failed; nothing is left.
         """
         if not self._branched:  # until now nobody else was there to be kept out
-            _remove_others(self._top, self._home)
+            directories.remove_others(self._top, self._home)
             self._branched = True
         base = Folder(f"{member.base.path}/{os.urandom(_NAME_BYTES).hex()}", member.base)
         branch = Member(wanted.line, base, f"{base.path}/home")
@@ -419,27 +414,25 @@ class SessionServer(SlotServer):
 
     def _take_copy(self, copy: Copy, *, made: bool) -> None:
         """Take the clone that is said to be there, or not."""
-        self._end_copy()
-        member, branch = copy.member, copy.branch
         found = list(set(tree.children()) - self._known()) if made else []
         # There was none before, and one was let through. An orphan may have come since.
         let_through = copy.begun or self.sandbox.asks is None
-        pid = found[0] if let_through and len(found) == 1 else None
+        if not let_through or len(found) != 1:
+            self._give_up_copy("it could not be copied")
+            return
+        self._end_copy()
+        (pid,) = found
+        member, branch = copy.member, copy.branch
         if branch is None:
-            if pid is not None:
-                # It has nothing to do; if it is not what we made, it is to do nothing either.
-                os.kill(pid, signal.SIGSTOP)
-                member.checkpoints[copy.tag] = pid
-        elif pid is not None:
+            # It has nothing to do; if it is not what we made, it is to do nothing either.
+            os.kill(pid, signal.SIGSTOP)
+            member.checkpoints[copy.tag] = pid
+        else:
             branch.child = pid
             self._admit(member, branch)
-        else:
-            self._end_strangers()  # first: it may write there
-            self._forget_branch(member, branch, "it could not be copied")
         # The interpreter goes on; what has to be cleared up, is cleared up meanwhile.
-        _reply(member, "" if pid is not None else "it could not be copied")
-        if branch is None:
-            _trim(member, self.history if pid is not None else self.history - 1)
+        member.reply("")
+        member.trim(self.history)
         self._end_strangers()
 
     def _admit(self, member: Member, branch: Member) -> None:
@@ -462,13 +455,19 @@ class SessionServer(SlotServer):
     def _give_up_copy(self, reason: str) -> None:
         """Wait no longer for the clone that was agreed on."""
         copy = self._end_copy()
+        self._end_strangers()  # first: one that was to be a branch may write there
         if copy.branch is None:
-            _trim(copy.member, self.history - 1)
+            copy.member.trim(self.history - 1)
         else:
-            self._end_strangers()  # first: it may write there
             self._forget_branch(copy.member, copy.branch, reason)
-        self._end_strangers()
-        _reply(copy.member, reason)
+        copy.member.reply(reason)
+
+    def _give_up_copy_of(self, member: Member, reason: str) -> bool:
+        """Do so if it is of a member; whether it was."""
+        copying = self._copy is not None and self._copy.member is member
+        if copying:
+            self._give_up_copy(reason)
+        return copying
 
     def _why_not(self, member: Member, most: int) -> str:
         """Why an interpreter can't be cloned now; empty if it can.
@@ -583,57 +582,7 @@ class SessionServer(SlotServer):
             member.child = None
             if member.restoring:
                 member.restoring = False
-                if self._copy is not None and self._copy.member is member:
-                    self._give_up_copy("it is gone")
+                self._give_up_copy_of(member, "it is gone")
                 messages.tell_restored(member.line, member.generation, 0, self.pid)
             else:
                 messages.tell_exited(member.line, member.generation, returncode)
-
-
-def _reply(
-    member: Member, reason: str, directory: str = "", descriptors: Sequence[int] = ()
-) -> None:
-    """Answer an interpreter.
-
-    Args:
-        member: whose.
-        reason: why it can't be copied; empty if it can.
-        directory: of a branch.
-        descriptors: what a branch gets.
-    """
-    if member.private is None:
-        return
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-    data = reason.encode() or b"+" + directory.encode()
-    try:
-        member.private.sendmsg([data], rights if descriptors else [], socket.MSG_DONTWAIT)
-    except OSError:
-        return  # it doesn't read its replies, or is gone
-
-
-def _trim(member: Member, most: int) -> None:
-    """End the oldest checkpoints, so that so many are left."""
-    doomed = list(member.checkpoints)[: max(0, len(member.checkpoints) - most)]
-    _end_processes([member.checkpoints.pop(tag) for tag in doomed])
-
-
-def _end_processes(pids: Sequence[int]) -> None:
-    for pid in pids:
-        tree.kill(pid)
-        tree.reap(pid)
-
-
-def _remove_others(folder: str, kept: str) -> None:
-    """Remove all in a directory but for one."""
-    for path in _others(folder, kept):
-        try:
-            directories.remove(path)
-        except NotADirectoryError:
-            os.unlink(path)  # noqa: PTH108
-
-
-def _others(folder: str, kept: str) -> Iterator[str]:
-    for name in os.listdir(folder):  # noqa: PTH208
-        path = f"{folder}/{name}"
-        if path != kept:
-            yield path

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 _KILL = int(signal.SIGKILL)  # members of enums are looked up in Python code
@@ -75,6 +75,13 @@ def end_all() -> None:
     with suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
+
+
+def end(pids: Iterable[int]) -> None:
+    """Kill and reap children, one after the other."""
+    for pid in pids:
+        kill(pid)
+        reap(pid)
 
 
 def kill(pid: int) -> None:
