@@ -90,6 +90,13 @@ def executor(tmp_path: Path) -> Iterator[PythonExecutorService]:
 
 
 @pytest.fixture
+def strict() -> Iterator[PythonExecutorService]:
+    """A pool with all layers of the sandbox, and nothing granted."""
+    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="strict") as pool:
+        yield pool
+
+
+@pytest.fixture
 def trusting() -> Iterator[PythonExecutorService]:
     """A pool without a sandbox: its programs can do what the executor must survive anyway."""
     with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="off") as executor:

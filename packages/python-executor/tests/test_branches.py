@@ -35,12 +35,6 @@ def pool(request: pytest.FixtureRequest) -> Iterator[PythonExecutorService]:
         yield pool
 
 
-@pytest.fixture
-def strict() -> Iterator[PythonExecutorService]:
-    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="strict") as pool:
-        yield pool
-
-
 def value(pool: PythonExecutorService, code: str, session: str) -> object:
     result = pool.execute(code, session=session)
     assert result["value"] is not None, result

@@ -29,12 +29,6 @@ def pool(request: pytest.FixtureRequest) -> Iterator[PythonExecutorService]:
         yield pool
 
 
-@pytest.fixture
-def strict() -> Iterator[PythonExecutorService]:
-    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="strict") as pool:
-        yield pool
-
-
 WAYS = {
     "exit": ("import os; os._exit(3)", "crashed"),
     "kill": ("import os; os.kill(os.getpid(), 9)", "crashed"),
