@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 
 from _figures import Figure
@@ -93,6 +93,42 @@ def machine(distributions: Iterable[str]) -> str:
         except metadata.PackageNotFoundError:
             continue
     return f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {', '.join(versions)}"
+
+
+def run(
+    options: argparse.Namespace,
+    distributions: Iterable[str],
+    play: Callable[[argparse.Namespace, Session], None],
+) -> int:
+    """Measure and print; returns the exit status.
+
+    Args:
+        options: The command line's, those of `add_rounds` among them.
+        distributions: What the figures are taken with.
+        play: Times all figures.
+    """
+    console = new_console()
+    obey_signals()
+    try:
+        console.print(machine(distributions), soft_wrap=True)
+        play(options, Session(console, options.rounds))
+    except KeyboardInterrupt:
+        console.print("Interrupted. What was started has been ended.")
+        return 130
+    return 0
+
+
+def add_peers(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Add the option that says who takes part beside the limits."""
+    known = list(names)
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        choices=known,
+        default=known,
+        metavar="PEER",
+        help=f"who takes part beside the limits, of {', '.join(known)} (default: all)",
+    )
 
 
 def add_figures(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:

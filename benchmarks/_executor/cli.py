@@ -44,7 +44,7 @@ from functools import partial
 from pathlib import Path
 
 from _figures import Figure
-from _session import Session, add_figures, add_rounds, machine, new_console, obey_signals
+from _session import Session, add_figures, add_peers, add_rounds, run
 
 from _executor import peers
 from _executor.human_eval import NAME, human_eval, programs_in
@@ -120,14 +120,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="PRELOAD",
         help=f"what is preloaded, of {', '.join(PRELOADS)} (default: as above, otherwise nothing)",
     )
-    parser.add_argument(
-        "--peers",
-        nargs="*",
-        choices=peers.NEEDS,
-        default=list(peers.NEEDS),
-        metavar="PEER",
-        help=f"who takes part beside the limits, of {', '.join(peers.NEEDS)} (default: all)",
-    )
+    add_peers(parser, peers.NEEDS)
     parser.add_argument(
         "--data",
         type=Path,
@@ -140,13 +133,4 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
-    options = parse(arguments)
-    console = new_console()
-    obey_signals()
-    try:
-        console.print(machine(VERSIONS), soft_wrap=True)
-        play(options, Session(console, options.rounds))
-    except KeyboardInterrupt:
-        console.print("Interrupted. What was started has been ended.")
-        return 130
-    return 0
+    return run(parse(arguments), VERSIONS, play)

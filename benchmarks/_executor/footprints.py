@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from _figures import Against, Figure
+from _timing import Block
+
 from _executor.limits import cores
 from python_executor import PythonExecutorService
 from python_executor._environment import child_environment
@@ -21,6 +24,20 @@ for part in ({use!r}, ""):
     sys.stdin.readline()
     exec(part)
 """
+
+
+def figure(title: str, blocks: dict[str, Block], comparisons: list[Against]) -> Figure:
+    """A figure of bytes, which are the same in each round: one is played."""
+    return Figure(
+        title,
+        blocks,
+        comparisons,
+        second="",
+        warm_up=False,
+        every=sys.maxsize,
+        least=1,
+        unit="bytes",
+    )
 
 
 @contextmanager

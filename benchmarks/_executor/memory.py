@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,19 +61,8 @@ def memory(wanted: list[str], preload: Preload) -> Iterator[list[Figure]]:
         blocks[f"{separate}, idle"] = lambda: [footprints.settled(lambda: pids)]
         blocks[f"{separate}, after use"] = partial(_have_used, processes)
         title = f"Memory (PSS) of {POOL_SIZE} interpreters, servers included, {preload.title}"
-        # One round: a block changes what the next one finds.
-        yield [
-            Figure(
-                title,
-                blocks,
-                comparisons,
-                second="",
-                warm_up=False,
-                every=sys.maxsize,
-                least=1,
-                unit="bytes",
-            )
-        ]
+        # Once: a block changes what the next one finds.
+        yield [footprints.figure(title, blocks, comparisons)]
 
 
 def _idle(pool: PythonExecutorService) -> list[float]:

@@ -13,7 +13,6 @@ from _executor.limits import BARE_FORK, bare_fork
 from _figures import Against, Figure
 from _timing import Block
 
-from _sessions.memory import once
 from _sessions.ours import (
     AUTO,
     MB,
@@ -121,7 +120,9 @@ def branch_memory(wanted: list[str]) -> Iterator[list[Figure]]:
         f"Memory (PSS) of a pool with {BRANCHES} branches of a session of {megabytes(STATE)}, "
         f"{AUTO}, {NOTHING.title}"
     )
-    yield [once(title, blocks, [Against(f"{BRANCHES} branches", float(BRANCHES * STATE))])]
+    yield [
+        footprints.figure(title, blocks, [Against(f"{BRANCHES} branches", float(BRANCHES * STATE))])
+    ]
 
 
 def _bytes(count: int) -> list[float]:

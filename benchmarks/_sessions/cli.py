@@ -52,7 +52,7 @@ from contextlib import AbstractContextManager
 from _executor.peers import why_not
 from _executor.preloads import PRELOADS
 from _figures import Figure
-from _session import Session, add_figures, add_rounds, machine, new_console, obey_signals
+from _session import Session, add_figures, add_peers, add_rounds, run
 
 from _sessions import peers
 from _sessions.arrays import arrays
@@ -102,27 +102,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_figures(parser, FIGURES)
-    parser.add_argument(
-        "--peers",
-        nargs="*",
-        choices=peers.NAMES,
-        default=list(peers.NAMES),
-        metavar="PEER",
-        help=f"who takes part beside the limits, of {', '.join(peers.NAMES)} (default: all)",
-    )
+    add_peers(parser, peers.NAMES)
     add_rounds(parser, default=12)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
-    options = parse(arguments)
-    console = new_console()
-    obey_signals()
-    try:
-        console.print(machine(VERSIONS), soft_wrap=True)
-        play(options, Session(console, options.rounds))
-    except KeyboardInterrupt:
-        console.print("Interrupted. What was started has been ended.")
-        return 130
-    return 0
+    return run(parse(arguments), VERSIONS, play)

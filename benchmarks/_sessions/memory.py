@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -41,21 +40,7 @@ def _figure(preload: Preload) -> Figure:
     }
     comparisons = [Against(name, SEPARATE) for name in (WITHOUT, AUTO)]
     title = f"Memory (PSS) of a pool of {POOL_SIZE} with {SESSIONS} small sessions, {preload.title}"
-    return once(title, blocks, comparisons)
-
-
-def once(title: str, blocks: dict[str, Block], comparisons: list[Against]) -> Figure:
-    """A figure of bytes, which are the same in each round: one is played."""
-    return Figure(
-        title,
-        blocks,
-        comparisons,
-        second="",
-        warm_up=False,
-        every=sys.maxsize,
-        least=1,
-        unit="bytes",
-    )
+    return footprints.figure(title, blocks, comparisons)
 
 
 def _sessions(name: str, preload: Preload, count: int) -> list[float]:
