@@ -54,6 +54,11 @@ def test_an_exception_without_a_message_is_told_once(executor: PythonExecutorSer
     assert text.count("KeyError") == 2  # the source line, and the exception
 
 
+def test_what_was_printed_before_a_failure_is_told_first(executor: PythonExecutorService) -> None:
+    (text,) = told(executor.execute("print('half', end='')\n1 / 0"))
+    assert text.startswith("Code block 1 failed:\nhalf\nTraceback (most recent call last):\n")
+
+
 def test_a_timeout_is_told(executor: PythonExecutorService) -> None:
     (text,) = told(executor.execute("while True: pass", timeout=0.2))
     assert text == (

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from llm_transforms.errors import UnknownNameError
 from llm_transforms.results.code_blocks import CodeBlockResults
+from llm_transforms.results.enclosed import OutputFence, TaggedResults
+from llm_transforms.results.openai import OpenAIResults
 from llm_transforms.results.outcomes import ResultFormatter
 
 RESULT_FORMATTERS: Mapping[str, Callable[[], ResultFormatter]] = MappingProxyType(
-    {"code_blocks": CodeBlockResults}
+    {
+        "code_blocks": CodeBlockResults,
+        "output_fence": OutputFence,
+        **{tag: partial(TaggedResults, tag) for tag in ("interpreter", "tool_response", "output")},
+        "openai": OpenAIResults,
+    }
 )
 """The formatters that can be chosen by name, and what makes them."""
 

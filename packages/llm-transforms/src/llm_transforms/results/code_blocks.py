@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from llm_transforms.messages import Message
+from llm_transforms.results.content import content_of
+from llm_transforms.results.failures import failure_text, whole_lines
 from llm_transforms.results.outcomes import Outcome
-from python_executor import ExecutionResult, State
+from llm_transforms.results.plain import state_note
 
 
 class CodeBlockResults:
     r"""A message for each block: "Code block 1 executed successfully:" and what it printed.
 
-    The wording is that of TorchRL's `PythonInterpreter`. A block that failed is told with its
-    stderr, and with the reason if that isn't there already (a timeout, a crash, an exit status).
-    A block whose interpreter had lost the names of earlier ones, or gone back to those before a
-    block that crashed, is told so in a line at the end.
+    The wording is that of TorchRL's `PythonInterpreter`. A block that failed is told with what it
+    printed, its stderr and the reason (a short traceback, a timeout, a crash, an exit status). A
+    block whose interpreter had lost the names of earlier ones, or gone back to those before a block
+    that crashed, is told so in a line at the end.
 
     Example:
         >>> from python_executor import PythonExecutorService
@@ -31,45 +33,18 @@ class CodeBlockResults:
 
     def messages(self, outcomes: Sequence[Outcome], role: str) -> list[Message]:
         """Return one message a block."""
-        return [{"role": role, "content": _text(outcome)} for outcome in outcomes]
+        return [{"role": role, "content": content_of(_text(each), [each])} for each in outcomes]
 
     def __repr__(self) -> str:
         return "CodeBlockResults()"
 
 
-# What the model can't see in the output, and would puzzle over. Nothing of `unprotected`: it tells
-# what could have happened, and is for who runs the service.
-_NOTES: Mapping[State, str] = {
-    "lost": "Note: the interpreter had ended and is a new one. Names of earlier blocks are gone.\n",
-    "restored": "Note: the interpreter had ended. Names are what they were before the block that "
-    "ended it.\n",
-}
-
-
 def _text(outcome: Outcome) -> str:
     result = outcome.result
-    done, told = (
-        ("executed successfully", result["stdout"])
-        if result["success"]
-        else ("failed", _failure(result))
-    )
-    if result["state"] in _NOTES:
-        told = _whole_lines(told) + _NOTES[result["state"]]
+    if result["success"]:
+        done, told = "executed successfully", result["stdout"]
+    else:
+        done, told = "failed", whole_lines(result["stdout"]) + failure_text(result)
+    if note := state_note(result):
+        told = whole_lines(told) + note
     return f"Code block {outcome.number} {done}:\n{told}"
-
-
-def _failure(result: ExecutionResult) -> str:
-    stderr, error = result["stderr"], result["error"]
-    if error is None or _names(stderr, error["type"]):
-        return stderr
-    return f"{_whole_lines(stderr)}{error['type']}: {error['message']}\n"
-
-
-def _whole_lines(text: str) -> str:
-    return text if not text or text.endswith("\n") else f"{text}\n"
-
-
-def _names(stderr: str, error: str) -> bool:
-    """Whether an uncaught exception of that type is the last thing that stderr tells."""
-    last = stderr.rstrip("\n").rpartition("\n")[2]
-    return last == error or last.startswith(f"{error}:")

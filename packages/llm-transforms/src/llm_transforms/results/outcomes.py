@@ -18,12 +18,15 @@ class Outcome:
     Attributes:
         number: Which block of the reply it was, from 1.
         block: The block.
-        result: What the executor said. A block that was never run has the status "rejected".
+        result: What the executor said, within the limits that were asked for. A block that was
+            never run has the status "rejected".
+        images: The images to show beside the text, as data URLs.
     """
 
     number: int
     block: CodeBlock
     result: ExecutionResult
+    images: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -69,9 +72,14 @@ def rejected(message: str) -> ExecutionResult:
     }
 
 
-def crashed() -> ExecutionResult:
-    """Return the result of a program whose service died meanwhile, or just before."""
-    message = "The interpreter was lost before the program had ended."
+def crashed(
+    message: str = "The interpreter was lost before the program had ended.",
+) -> ExecutionResult:
+    """Return the result of a program whose service died meanwhile, or just before.
+
+    Args:
+        message: What happened, in words for the model.
+    """
     return {
         **rejected(message),
         "status": "crashed",
