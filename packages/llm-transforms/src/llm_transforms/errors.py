@@ -144,6 +144,17 @@ class ClosedError(TransformError, RuntimeError):
         super().__init__(f"{what!r} is closed: make a new one")
 
 
+def check_count(parameter: str, value: Any, *, least: int = 1) -> int:
+    """Return a count that was given.
+
+    Raises:
+        InvalidArgumentError: It is no integer, or less than `least`.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidArgumentError(parameter, value, f"an integer of at least {least}")
+    return value
+
+
 def _restore(
     cls: type[TransformError], args: tuple[Any, ...], state: dict[str, Any]
 ) -> TransformError:

@@ -14,6 +14,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from llm_transforms.errors import NotAnExecutorError
@@ -28,6 +29,7 @@ from services_core import (
     Handle,
     ServiceBase,
     ServiceDiedError,
+    ServiceNotFoundError,
     call_by_key,
     group_by_replica,
     native,
@@ -80,12 +82,18 @@ class SharedService(Executor):
     def __init__(self, services: ServiceBase, name: str, *, close_registry: bool) -> None:
         self._services = services
         self._close_registry = close_registry
-        # A handle, or the client of an owner.
-        self._service: Any = services[name]
+        self._name = name
         self._prefix = uuid.uuid4().hex
+        self._died = False
+        self._service = self._found()
+
+    def _found(self) -> Any:
+        """The service as it is now: a handle, or the client of an owner."""
+        service = self._services[self._name]
         for method in self.needs:
-            if not hasattr(self._service, method):
-                raise NotAnExecutorError(name, services.namespace, method)
+            if not hasattr(service, method):
+                raise NotAnExecutorError(self._name, self._services.namespace, method)
+        return service
 
     def name_of(self, environment: int) -> str:
         """A name of an environment that no other transform's has; without "/", as branches have."""
@@ -94,12 +102,21 @@ class SharedService(Executor):
     def run(self, programs: Programs) -> Results:
         """Run all programs in one call, or one a replica.
 
-        Of a service with replicas one may die and the others go on: its programs have crashed.
+        Of a service with replicas one may die and the others go on: its programs have crashed. If
+        it died whole, the next call looks for one that was registered anew under its name.
 
         Raises:
             ServiceDiedError: The service is gone, and no replica of it lives.
         """
-        return _run_as_batch(lambda batch: self._execute(batch, programs), programs)
+        if self._died:
+            with suppress(ServiceNotFoundError):  # the call raises then, as the last one did
+                self._service = self._found()
+                self._died = False
+        try:
+            return _run_as_batch(lambda batch: self._execute(batch, programs), programs)
+        except ServiceDiedError as error:
+            self._died = not error.restarting
+            raise
 
     def _execute(self, batch: list[Execution], programs: Programs) -> list[ExecutionResult]:
         execute_batch = self._service.execute_batch

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Self
+from inspect import signature
+from typing import Any, Literal, Self
 
+from llm_transforms.budget import CallBudget
 from llm_transforms.errors import ClosedError, InvalidArgumentError
-from llm_transforms.execution import Executor, FreshProcesses, PersistentProcesses, SharedService
+from llm_transforms.execution import Programs, Results
 from llm_transforms.messages import Message
+from llm_transforms.outages import OUTAGES, outage
 from llm_transforms.parsing import CodeBlock, CodeFormat, code_format
-from llm_transforms.results import Outcome, ResultFormatter, rejected, result_formatter
-from llm_transforms.sessions import SharedSessions
+from llm_transforms.placement import make_executor
+from llm_transforms.results import (
+    CharacterLimit,
+    Outcome,
+    OutputLimit,
+    ResultFormatter,
+    TokenLimit,
+    images_of,
+    limited,
+    rejected,
+    result_formatter,
+)
 from llm_transforms.transform import Transform
-from python_executor import Execution
+from python_executor import Execution, ExecutionResult
 from python_executor import InvalidArgumentError as InvalidExecutionError
-from services_core import ServiceBase, get_services
-
-_DEFAULT_NAMESPACE = "services"
+from services_core import ServiceBase
 
 
 class PythonInterpreter(Transform):
@@ -37,6 +48,8 @@ class PythonInterpreter(Transform):
     programs are gone.
 
     Args:
+        tokenizer: Counts the tokens of `max_output_tokens`: a tokenizer of `transformers` or
+            `tokenizers`, or anything else with `encode(text)`.
         tool_name: Role of the answers.
         persistent: Whether names last from one program of an environment to the next.
         timeout: Seconds that one program may run.
@@ -47,6 +60,16 @@ class PythonInterpreter(Transform):
             None or the registry's own. Not looked at without `services`.
         code_format: Which blocks are programs: a name in `CODE_FORMATS`, or a format.
         results: How they are answered: a name in `RESULT_FORMATTERS`, or a formatter.
+        max_output_chars: Characters of a program's stdout, of its stderr and of its value that the
+            model is told; the middle of what is longer is left out. None for all.
+        max_output_tokens: The same in tokens of `tokenizer`, which it needs.
+        images: Whether figures and other images that programs display are parts of the answers.
+        max_calls_per_turn: Programs of one reply that are run; the others are answered, and not
+            run. None for any number.
+        max_calls_per_episode: Programs of an environment that are run before it is reset.
+        on_service_error: What a service is that died, is restarting or has no room: "raise" for
+            its error, which leaves the chats as they were, or "message" for an answer to each
+            program. Either way the next step finds it if it is back, or registered anew.
 
     Raises:
         UnknownBackendError: There is no backend of that name (`BackendNotInstalledError`: it is
@@ -72,36 +95,41 @@ class PythonInterpreter(Transform):
 
     def __init__(
         self,
-        *,
+        tokenizer: Any = None,
         tool_name: str = "tool",
-        persistent: bool = False,
+        persistent: bool = False,  # noqa: FBT001, FBT002 - the order is TorchRL's
         timeout: float = 10.0,
         services: str | ServiceBase | None = None,
         service_name: str = "python_executor",
         namespace: str | None = None,
+        *,
         code_format: str | CodeFormat = "markdown",
         results: str | ResultFormatter = "code_blocks",
+        max_output_chars: int | None = None,
+        max_output_tokens: int | None = None,
+        images: bool = False,
+        max_calls_per_turn: int | None = None,
+        max_calls_per_episode: int | None = None,
+        on_service_error: Literal["raise", "message"] = "raise",
     ) -> None:
+        given = locals()
+        self._settings = {name: given[name] for name in _DEFAULTS}
         if not tool_name:
             raise InvalidArgumentError("tool_name", tool_name, "a role such as 'tool' or 'user'")
-        self._settings: dict[str, Any] = {
-            "tool_name": tool_name,
-            "persistent": persistent,
-            "timeout": timeout,
-            "services": services,
-            "service_name": service_name,
-            "namespace": namespace,
-            "code_format": code_format,
-            "results": results,
-        }
+        if on_service_error not in ("raise", "message"):
+            raise InvalidArgumentError("on_service_error", on_service_error, "'raise' or 'message'")
         # Checks the timeout at the door, with the executor's own words.
         Execution("", timeout)
         self._timeout = timeout
         self._tool_name = tool_name
         self._format = _choose_format(code_format)
         self._formatter = result_formatter(results)
+        self._limit = _output_limit(tokenizer, max_output_chars, max_output_tokens)
+        self._images = images
+        self._budget = CallBudget(max_calls_per_turn, max_calls_per_episode)
+        self._tells_outages = on_service_error == "message"
         self._closed = False
-        self._executor = _make_executor(
+        self._executor = make_executor(
             services, service_name, namespace, persistent=persistent, timeout=timeout
         )
 
@@ -111,8 +139,9 @@ class PythonInterpreter(Transform):
         """Run the programs of the replies and answer them.
 
         Raises:
-            ServiceError: The service is gone, or the call to it failed. If it has replicas and one
-                of them died, its programs are answered: they have crashed.
+            ServiceError: The service is gone, or the call to it failed (see `on_service_error`). If
+                it has replicas and one of them died, its programs are answered: they have crashed.
+            PoolSaturatedError: The service has no room for so many programs.
             ClosedError: This transform is closed.
         """
         if self._closed:
@@ -123,10 +152,11 @@ class PythonInterpreter(Transform):
         ]
 
     def reset(self, environments: Collection[int]) -> None:
-        """Forget the names of some environments; nothing to do unless `persistent`.
+        """Forget the names of some environments, and how many programs they ran.
 
         Their processes or sessions are ended at the same time. Those that ran nothing have none.
         """
+        self._budget.reset(environments)
         self._executor.reset(environments)
 
     def clone(self) -> Self:
@@ -158,69 +188,65 @@ class PythonInterpreter(Transform):
         problems: dict[tuple[int, int], str] = {}
         for environment, each in enumerate(blocks):
             for place, block in enumerate(each):
-                program = self._program(block)
+                running = len(programs.get(environment, ()))
+                program = self._program(block, environment, running)
                 if isinstance(program, Execution):
                     programs.setdefault(environment, []).append(program)
                 else:
                     problems[environment, place] = program
-        results = self._executor.run(programs) if programs else {}
+        results = self._execute(programs) if programs else {}
+        self._budget.spend(programs)
         queues = {environment: iter(each) for environment, each in results.items()}
         return [
             [
-                Outcome(
-                    place + 1,
-                    block,
-                    rejected(problems[environment, place])
-                    if (environment, place) in problems
-                    else next(queues[environment]),
-                )
+                Outcome(place + 1, block, rejected(problems[environment, place]))
+                if (environment, place) in problems
+                else self._outcome(place + 1, block, next(queues[environment]))
                 for place, block in enumerate(each)
             ]
             for environment, each in enumerate(blocks)
         ]
 
-    def _program(self, block: CodeBlock) -> Execution | str:
-        """A block as a program, or what is wrong with it in words for the model."""
+    def _execute(self, programs: Programs) -> Results:
+        if not self._tells_outages:
+            return self._executor.run(programs)
+        try:
+            return self._executor.run(programs)
+        except OUTAGES as error:
+            result = outage(error)
+            return {environment: [result] * len(each) for environment, each in programs.items()}
+
+    def _outcome(self, number: int, block: CodeBlock, result: ExecutionResult) -> Outcome:
+        images = images_of(result) if self._images else ()
+        if self._limit is not None:
+            result = limited(result, self._limit)
+        return Outcome(number, block, result, images)
+
+    def _program(self, block: CodeBlock, environment: int, running: int) -> Execution | str:
+        """A block as a program, or why it can't be run in words for the model."""
         if block.problem is not None:
             return block.problem
         try:
-            return Execution(block.code, self._timeout)
+            program = Execution(block.code, self._timeout)
         except InvalidExecutionError as error:
             return str(error)
+        return self._budget.refusal(environment, running) or program
 
 
-_DEFAULTS: Mapping[str, Any] = PythonInterpreter.__init__.__kwdefaults__ or {}
+_DEFAULTS: Mapping[str, Any] = {
+    name: parameter.default for name, parameter in signature(PythonInterpreter).parameters.items()
+}
 
 # The parameter of the constructor has the same name.
 _choose_format = code_format
 
 
-def _make_executor(
-    services: str | ServiceBase | None,
-    service_name: str,
-    namespace: str | None,
-    *,
-    persistent: bool,
-    timeout: float,
-) -> Executor:
-    if services is None:
-        return PersistentProcesses(timeout) if persistent else FreshProcesses(timeout)
-    shared = SharedSessions if persistent else SharedService
-    if isinstance(services, ServiceBase):
-        if namespace not in (None, services.namespace):
-            expected = f"None or the registry's own, {services.namespace!r}"
-            raise InvalidArgumentError("namespace", namespace, expected)
-        return shared(services, service_name, close_registry=False)
-    if not isinstance(services, str):
-        raise InvalidArgumentError(
-            "services", services, "the name of a backend, an open registry, or None"
-        )
-    opened = get_services(services, _DEFAULT_NAMESPACE if namespace is None else namespace)
-    try:
-        return shared(opened, service_name, close_registry=True)
-    except BaseException:
-        opened.close()
-        raise
+def _output_limit(tokenizer: Any, characters: int | None, tokens: int | None) -> OutputLimit | None:
+    if characters is not None and tokens is not None:
+        raise InvalidArgumentError("max_output_tokens", tokens, "None if max_output_chars is given")
+    if tokens is not None:
+        return TokenLimit(tokenizer, tokens)
+    return None if characters is None else CharacterLimit(characters)
 
 
 def _remake(cls: type[PythonInterpreter], settings: dict[str, Any]) -> PythonInterpreter:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sized
 from typing import Any
 
-from llm_transforms.errors import InvalidArgumentError
+from llm_transforms.errors import InvalidArgumentError, check_count
 
 # No text is measured in one piece that has more characters than this for each token allowed: the
 # megabytes that a runaway program prints are not worth encoding to know that they are too many.
@@ -127,17 +127,6 @@ class TokenLimit(OutputLimit):
             # A guess that the bounds refute says nothing: then halve what is between them.
             size = guess if fits < guess < too_long else (fits + too_long) // 2
         return fits
-
-
-def check_count(parameter: str, value: object, *, least: int = 1) -> int:
-    """Return a count.
-
-    Raises:
-        InvalidArgumentError: It is no integer, or less than `least`.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidArgumentError(parameter, value, f"an integer of at least {least}, or None")
-    return value
 
 
 def _marked(text: str, head: int, tail: int, between: str) -> str:
