@@ -1,6 +1,8 @@
 """Programs in replies are run and answered, in each of the modes."""
 
+import base64
 import pickle
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +37,7 @@ def done(number: int, printed: str) -> str:
     return f"Code block {number} executed successfully:\n{printed}\n"
 
 
-def answers(env: ChatEnv, replies: list[str | None]) -> list[list[str]]:
+def answers(env: ChatEnv, replies: list[str | None]) -> list[list[Any]]:
     """What the tool says to each reply."""
     before = [len(chat) for chat in env.chats]
     chats = env.step(replies)
@@ -205,6 +207,30 @@ def test_a_batch_of_environments_is_one_call(counted: ServiceBase) -> None:
     assert told[100:] == [[]] * 28
 
 
+def test_128_environments_keep_32_interpreters_busy(services: ServiceBase) -> None:
+    services.register("python_executor", PythonExecutorService, pool_size=32, timeout=50.0)
+    executor = services["python_executor"]
+    seen: list[tuple[int, int]] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.01):
+            stats = executor.stats()
+            seen.append((stats["running"], stats["pending"]))
+
+    watching = threading.Thread(target=watch)
+    with make_env(128, services=services, timeout=50.0) as env:
+        watching.start()
+        try:
+            env.step(["```python\nimport time; time.sleep(0.3)\n```"] * 128)
+        finally:
+            ended.set()
+            watching.join()
+    running = sorted(running for running, pending in seen if pending)
+    assert running[len(running) // 2] == 32
+    assert executor.stats()["pending_peak"] == 96
+
+
 def test_what_cannot_be_run_is_answered_without_the_service(counted: ServiceBase) -> None:
     class Tool:
         name = "tool"
@@ -353,6 +379,51 @@ def test_a_format_with_options_is_taken_and_pickles() -> None:
     with pickle.loads(pickle.dumps(interpreter)) as again:
         reply: Message = {"role": "assistant", "content": "```\nprint(1)\n```"}
         assert len(again.step([[]], [reply])[0]) == 1
+
+
+def test_output_is_limited_in_characters_or_in_tokens() -> None:
+    class Words:
+        def encode(self, text: str) -> list[str]:
+            return text.split()
+
+    program = python("print('a ' * 100)\n1 / 0")
+    for options, words in (({"max_output_chars": 20}, 11), ({"max_output_tokens": 8}, 8)):
+        with make_env(1, tokenizer=Words(), timeout=20.0, **options) as env:
+            (told,) = answers(env, [program])[0]
+        output, _, error = told.partition("Traceback")
+        assert " characters left out ..." in output
+        assert output.split().count("a") <= words
+        assert error.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_limit_in_tokens_needs_a_tokenizer_and_is_the_only_one() -> None:
+    with pytest.raises(InvalidArgumentError, match="tokenizer must be an object with encode"):
+        PythonInterpreter(max_output_tokens=100)
+    with pytest.raises(InvalidArgumentError, match="max_output_tokens must be None if"):
+        PythonInterpreter(max_output_chars=9, max_output_tokens=100)
+
+
+def test_figures_are_image_parts_when_asked_for() -> None:
+    program = python("import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nprint('drawn')")
+    for images in (False, True):
+        with make_env(1, images=images, timeout=50.0, persistent=True) as env:
+            (content,) = answers(env, [program])[0]
+        text = done(1, "drawn")
+        if not images:
+            assert content == text
+            continue
+        words, image = content
+        assert words == {"type": "text", "text": text}
+        url = image["image_url"]["url"]
+        assert url.startswith("data:image/png;base64,")
+        assert base64.b64decode(url.partition(",")[2]).startswith(b"\x89PNG")
+
+
+def test_arguments_stand_in_the_order_of_torchrls() -> None:
+    interpreter = PythonInterpreter(None, "ipython", True, 5.0)
+    assert repr(interpreter) == (
+        "PythonInterpreter(tool_name='ipython', persistent=True, timeout=5.0)"
+    )
 
 
 def test_its_repr_says_what_was_chosen() -> None:
