@@ -135,7 +135,9 @@ def test_environments_are_sessions_with_one_call_a_replica(
     assert [sum(each[turn][1] for each in calls) for turn in range(3)] == [64, 32, 32]
 
 
-def test_workers_share_interpreters_and_no_sessions(services: ServiceBase, backend: str) -> None:
+def test_two_collectors_of_64_environments_read_back_their_own_rank(
+    services: ServiceBase, backend: str
+) -> None:
     executor = register(services)
     with PythonInterpreter(
         services=backend, namespace=NAMESPACE, persistent=True, timeout=30.0
@@ -144,11 +146,11 @@ def test_workers_share_interpreters_and_no_sessions(services: ServiceBase, backe
         def play(rank: int) -> list[str]:
             # Pickled into the workers; here, where nothing is, it is a clone.
             mine = interpreter.clone() if backend == "inline" else interpreter
-            return run_in_worker(backend, keep_numbers, mine, rank, 8)
+            return run_in_worker(backend, keep_numbers, mine, rank, 64)
 
         with ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(play, range(2)))
-    assert answers == [[ok(f"{rank} {n}") for n in range(8)] for rank in range(2)]
+    assert answers == [[ok(f"{rank} {n}") for n in range(64)] for rank in range(2)]
     assert homes(executor) == [set(), set()]
 
 
@@ -220,3 +222,40 @@ def test_a_service_without_replicas_that_dies_is_an_error(services: ServiceBase)
             told(env, "x")
         assert [len(chat) for chat in env.chats] == [3, 3]
         env.reset(["Go."] * 2)  # its sessions are gone, there is nothing to close
+
+
+@pytest.mark.kills
+def test_a_service_that_restarts_or_is_gone_is_a_message_where_that_was_chosen(
+    services: ServiceBase,
+) -> None:
+    services.register("python_executor", PythonExecutorService, pool_size=1, max_restarts=1)
+    interpreter = PythonInterpreter(services=services, persistent=True, on_service_error="message")
+    with ChatEnv(2).append_transform(interpreter) as env:
+        env.reset(["Go."] * 2)
+        assert told(env, "x = 1\nprint(x)") == [ok(1)] * 2
+        kill_alone(services)
+        # The first call to find out is told of it; when it is back, the names are gone.
+        said: list[str] = []
+
+        def is_back() -> bool:
+            said.append(told(env, "print('x' in dir())")[0])
+            return "executed successfully" in said[-1]
+
+        assert eventually(is_back, 60)
+        assert said[-1].startswith(ok("False"))
+        assert GONE in said[-1]
+        assert all("Try again" in text for text in said[:-1])
+        kill_alone(services)
+        gone = "ProcessCrashedError: The interpreters can't be reached now. Try again later.\n"
+        assert eventually(
+            lambda: told(env, "print(1)") == [f"Code block 1 failed:\n{gone}"] * 2, 60
+        )
+        services.register("python_executor", PythonExecutorService, pool_size=1)
+        assert all(text.startswith(ok(1)) and GONE in text for text in told(env, "print(1)"))
+
+
+def kill_alone(services: ServiceBase) -> None:
+    pid = services.describe("python_executor").pid
+    assert pid not in (None, os.getpid())
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)

@@ -208,8 +208,9 @@ def test_a_batch_of_environments_is_one_call(counted: ServiceBase) -> None:
 
 
 def test_128_environments_keep_32_interpreters_busy(services: ServiceBase) -> None:
-    services.register("python_executor", PythonExecutorService, pool_size=32, timeout=50.0)
-    executor = services["python_executor"]
+    executor = services.register(
+        "python_executor", PythonExecutorService, pool_size=32, timeout=50.0, max_concurrency=2
+    )
     seen: list[tuple[int, int]] = []
     ended = threading.Event()
 
