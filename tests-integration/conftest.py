@@ -32,8 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker of tests that kill a service."""
+    """Declare the markers of tests that are for some backends only."""
     config.addinivalue_line("markers", "kills: kills the process of a service, or of a replica")
+    config.addinivalue_line("markers", "ray: needs Ray, whatever the backend")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -73,10 +74,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give every test the time that starting a Ray takes on a busy machine.
 
-    What kills services is left to the backends on which they have processes of their own.
+    What kills services is left to the backends on which they have processes of their own, what
+    needs Ray to the backend that brings it.
     """
-    if config.getoption("backend") == "inline":
-        items[:] = [item for item in items if item.get_closest_marker("kills") is None]
+    backend = config.getoption("backend")
+    left_out = {"inline": {"kills", "ray"}, "local": {"ray"}}.get(backend, set())
+    items[:] = [
+        item for item in items if not left_out & {mark.name for mark in item.iter_markers()}
+    ]
     for item in items:
         item.add_marker(pytest.mark.timeout(150))
 
