@@ -9,8 +9,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -43,72 +44,176 @@ def _descriptors() -> dict[str, str]:
     return found
 
 
-def _children() -> list[str]:
-    return [
-        pid
-        for task in Path("/proc/self/task").iterdir()
-        for pid in (task / "children").read_text().split()
-    ]
+def _children(pid: int | str = "self") -> list[int]:
+    found: list[int] = []
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it ends just now
+    return found
 
 
-def _wait_childless() -> list[str]:
-    """Reap what was left to us, which must end by itself; returns what doesn't."""
+def _descendants(pid: int) -> list[int]:
+    children = _children(pid)
+    return children + [inner for child in children for inner in _descendants(child)]
+
+
+def _wait(holds: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return []
-        if not pid:
-            time.sleep(0.005)
-    return _children()
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+class Pools:
+    """Pools that one test of a module uses after the other, as long as they are sound.
+
+    Args:
+        folder: where they have their directories; empty again when they are closed.
+        marks: what `executor` and `families` may write to.
+    """
+
+    def __init__(self, folder: Path, marks: Path) -> None:
+        self._folder = folder
+        self.marks = marks
+        self._pools: dict[str, PythonExecutorService] = {}
+        self._open: dict[str, int] = {}
+
+    @property
+    def roots(self) -> set[int]:
+        """Pids of their servers, which are our children."""
+        return {pid for pool in self._pools.values() if (pid := pool.info()["server"]) is not None}
+
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors they hold."""
+        return sum(self._open.values())
+
+    @contextmanager
+    def lend(self, **options: Any) -> Iterator[PythonExecutorService]:
+        """Lend a pool to a test, which must leave no process and no session in it."""
+        name = repr(sorted(options.items()))
+        pool = self._pools.get(name) or self._start(name, options)
+        with ExitStack() as spoilt:
+            spoilt.callback(self._close, name)
+            yield pool
+            for session in list(pool._pool.sessions._by_name):  # those that are lost too
+                pool.close_session(session)
+            stats, root = pool.stats(), pool.info()["server"]
+            if root is None or stats["restarts"] or stats["root_restarts"]:
+                return  # what a test did to a server is nothing that another is to see
+            assert (stats["running"], stats["pending"]) == (0, 0)
+            most = 2 * stats["pool_size"]  # a server for each slot, and its next interpreter
+            assert _wait(lambda: len(_descendants(root)) <= most), _commands(_descendants(root))
+            spoilt.pop_all()
+
+    def _start(self, name: str, options: dict[str, Any]) -> PythonExecutorService:
+        before = len(_descriptors())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(self._folder))
+            pool = PythonExecutorService(**options)
+        self._pools[name] = pool
+        for _ in range(2):  # by then every slot has opened what its next interpreter gets
+            pool.execute_batch(["1"] * options["pool_size"])
+        self._open[name] = len(_descriptors()) - before
+        return pool
+
+    def _close(self, name: str) -> None:
+        self._pools.pop(name).close()
+        del self._open[name]
+
+    def close(self) -> None:
+        """Close them all; nothing is left of them."""
+        with ExitStack() as stack:
+            for name in list(self._pools):
+                stack.callback(self._close, name)
+        assert list(self._folder.iterdir()) == []
+
+
+def _commands(pids: list[int]) -> list[str]:
+    return [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids]
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
+    """The pools of a module, each started for the first test that asks for it."""
+    pools = Pools(tmp_path_factory.mktemp("pools"), tmp_path_factory.mktemp("marks"))
+    yield pools
+    pools.close()
 
 
 @pytest.fixture(autouse=True)
 def temporary(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    pools: Pools, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The folder where pools make theirs; empty again at the end, as is everything else."""
+    """The folder where pools make theirs; empty again at the end, as is everything else.
+
+    What the module's shared pools hold may stay: they are looked at where they are lent.
+    """
     folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     descriptors = _descriptors()
+    before = len(descriptors) - pools.descriptors
     yield folder
-    left = _wait_childless()
-    assert not left, [Path(f"/proc/{pid}/cmdline").read_text() for pid in left]
+
+    def childless() -> bool:
+        """Reap what was left to us, which must end by itself."""
+        left = set(_children()) - pools.roots
+        for pid in left:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        return not left
+
+    assert _wait(childless), _commands(_children())
     assert list(folder.iterdir()) == []
     new = {name: what for name, what in _descriptors().items() if name not in descriptors}
-    assert not new
+    assert _wait(lambda: len(_descriptors()) - pools.descriptors <= before), new
     assert threading.active_count() == 1
 
 
 @pytest.fixture
-def executor(tmp_path: Path) -> Iterator[PythonExecutorService]:
-    """A pool whose programs may leave marks in ``tmp_path``."""
-    policy = SandboxPolicy(write=[tmp_path], strict=True)
-    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox=policy) as executor:
+def lend(pools: Pools) -> Callable[..., AbstractContextManager[PythonExecutorService]]:
+    """Borrow a pool with these options; the tests of a module get the same one."""
+    return pools.lend
+
+
+@pytest.fixture
+def marks(pools: Pools) -> Path:
+    """A folder of the test's own that programs of `executor` and `families` may write to."""
+    return Path(tempfile.mkdtemp(dir=pools.marks))
+
+
+@pytest.fixture
+def executor(pools: Pools) -> Iterator[PythonExecutorService]:
+    """A pool whose programs may leave marks in ``marks``."""
+    policy = SandboxPolicy(write=[pools.marks], strict=True)
+    with pools.lend(pool_size=2, timeout=30.0, sandbox=policy) as executor:
         yield executor
 
 
 @pytest.fixture
-def strict() -> Iterator[PythonExecutorService]:
+def strict(pools: Pools) -> Iterator[PythonExecutorService]:
     """A pool with all layers of the sandbox, and nothing granted."""
-    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="strict") as pool:
+    with pools.lend(pool_size=2, timeout=30.0, sandbox="strict") as pool:
         yield pool
 
 
 @pytest.fixture
-def trusting() -> Iterator[PythonExecutorService]:
+def trusting(pools: Pools) -> Iterator[PythonExecutorService]:
     """A pool without a sandbox: its programs can do what the executor must survive anyway."""
-    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="off") as executor:
+    with pools.lend(pool_size=2, timeout=30.0, sandbox="off") as executor:
         yield executor
 
 
 @pytest.fixture(params=["off", "policy"])
-def families(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PythonExecutorService]:
-    """A pool whose programs may start processes, and write to ``tmp_path``."""
-    policy = SandboxPolicy.with_processes(processes=100, write=[tmp_path], strict=True)
+def families(request: pytest.FixtureRequest, pools: Pools) -> Iterator[PythonExecutorService]:
+    """A pool whose programs may start processes, and write to ``marks``."""
+    policy = SandboxPolicy.with_processes(processes=100, write=[pools.marks], strict=True)
     sandbox: Literal["off"] | SandboxPolicy = "off" if request.param == "off" else policy
-    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox=sandbox) as executor:
+    with pools.lend(pool_size=2, timeout=30.0, sandbox=sandbox) as executor:
         yield executor
 
 
@@ -117,10 +222,7 @@ def until() -> Callable[[Callable[[], bool]], None]:
     """Wait until something holds that nothing announces; fails if it never does."""
 
     def wait(holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not holds():
-            assert time.monotonic() < deadline, "it never came to hold"
-            time.sleep(0.002)
+        assert _wait(holds), "it never came to hold"
 
     return wait
 

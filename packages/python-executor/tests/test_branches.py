@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import pytest
@@ -25,13 +26,14 @@ from python_executor import (
 )
 
 Until = Callable[[Callable[[], bool]], None]
+Lend = Callable[..., AbstractContextManager[PythonExecutorService]]
 Alive = Callable[[int], bool]
 
 
 @pytest.fixture(params=["strict", "off"])
-def pool(request: pytest.FixtureRequest) -> Iterator[PythonExecutorService]:
+def pool(request: pytest.FixtureRequest, lend: Lend) -> Iterator[PythonExecutorService]:
     sandbox: Literal["strict", "off"] = request.param
-    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox=sandbox) as pool:
+    with lend(pool_size=2, timeout=30.0, sandbox=sandbox) as pool:
         yield pool
 
 

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -17,13 +18,14 @@ import pytest
 from python_executor import PythonExecutorService, SandboxPolicy
 
 Until = Callable[[Callable[[], bool]], None]
+Lend = Callable[..., AbstractContextManager[PythonExecutorService]]
 Alive = Callable[[int], bool]
 
 
 @pytest.fixture(params=["strict", "off"])
-def pool(request: pytest.FixtureRequest) -> Iterator[PythonExecutorService]:
+def pool(request: pytest.FixtureRequest, lend: Lend) -> Iterator[PythonExecutorService]:
     sandbox: Literal["strict", "off"] = request.param
-    with PythonExecutorService(
+    with lend(
         pool_size=2, timeout=30.0, interrupt_grace=0.2, max_total_output=2**21, sandbox=sandbox
     ) as pool:
         yield pool

@@ -68,10 +68,10 @@ def test_a_daemon_dies_with_its_program(
     families: PythonExecutorService,
     alive: Callable[[int], bool],
     until: Callable[[Callable[[], bool]], None],
-    tmp_path: Path,
+    marks: Path,
     end: str,
 ) -> None:
-    path = tmp_path / "written"
+    path = marks / "written"
     result = families.execute(DAEMON.format(path=str(path)) + end, timeout=1.0)
     pid = int(result["stdout"])
     until(lambda: not alive(pid))

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +26,21 @@ from python_executor._slot import Slot
 
 Until = Callable[[Callable[[], bool]], None]
 Alive = Callable[[int], bool]
+
+
+@pytest.fixture
+def executor() -> Iterator[PythonExecutorService]:
+    """A pool of the test's own: its servers are what is killed."""
+    policy = SandboxPolicy(strict=True)
+    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox=policy) as executor:
+        yield executor
+
+
+@pytest.fixture
+def trusting() -> Iterator[PythonExecutorService]:
+    """One without a sandbox."""
+    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="off") as executor:
+        yield executor
 
 
 def served(executor: PythonExecutorService, count: int = 8) -> list[str | None]:

@@ -6,26 +6,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import pytest
 
 from python_executor import Execution, ExecutionResult, PythonExecutorService, Status
 
 Until = Callable[[Callable[[], bool]], None]
+Lend = Callable[..., AbstractContextManager[PythonExecutorService]]
 
 
 @pytest.fixture
-def pool() -> Iterator[PythonExecutorService]:
-    with PythonExecutorService(
-        pool_size=2, timeout=30.0, interrupt_grace=20.0, sandbox="strict"
-    ) as pool:
+def pool(lend: Lend) -> Iterator[PythonExecutorService]:
+    with lend(pool_size=2, timeout=30.0, interrupt_grace=20.0, sandbox="strict") as pool:
         yield pool
 
 
 @pytest.fixture
-def hasty() -> Iterator[PythonExecutorService]:
+def hasty(lend: Lend) -> Iterator[PythonExecutorService]:
     """A pool that doesn't wait long for what it has interrupted."""
-    with PythonExecutorService(pool_size=2, interrupt_grace=0.2, checkpoint=False) as pool:
+    with lend(pool_size=2, interrupt_grace=0.2, checkpoint=False) as pool:
         yield pool
 
 

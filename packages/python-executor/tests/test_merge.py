@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
 from python_executor import InvalidArgumentTypeError, PythonExecutorService, SandboxPolicy
 
+Lend = Callable[..., AbstractContextManager[PythonExecutorService]]
+
 POLICY = SandboxPolicy.with_processes()
 
 
 @pytest.fixture
-def merging() -> Iterator[PythonExecutorService]:
-    with PythonExecutorService(1, 30.0, merge_stderr=True, sandbox=POLICY) as executor:
+def merging(lend: Lend) -> Iterator[PythonExecutorService]:
+    with lend(pool_size=1, timeout=30.0, merge_stderr=True, sandbox=POLICY) as executor:
         yield executor
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from multiprocessing.synchronize import _multiprocessing  # type: ignore[attr-defined]
 from typing import Any
 
@@ -13,6 +14,8 @@ from python_executor import PythonExecutorService, SandboxPolicy
 from python_executor._child.parallel import SemLock
 
 RECURSIVE, SEMAPHORE = 0, 1
+
+Lend = Callable[..., AbstractContextManager[PythonExecutorService]]
 
 
 @pytest.fixture(params=[SemLock, _multiprocessing.SemLock], ids=["ours", "the original"])
@@ -78,8 +81,8 @@ def test_it_looks_as_the_original(kind_of: Any) -> None:
 
 
 @pytest.fixture
-def strict() -> Iterator[PythonExecutorService]:
-    with PythonExecutorService(pool_size=1, timeout=30.0, sandbox="strict") as executor:
+def strict(lend: Lend) -> Iterator[PythonExecutorService]:
+    with lend(pool_size=1, timeout=30.0, sandbox="strict") as executor:
         yield executor
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -17,14 +18,13 @@ from python_executor import (
 )
 
 Until = Callable[[Callable[[], bool]], None]
+Lend = Callable[..., AbstractContextManager[PythonExecutorService]]
 
 
 @pytest.fixture(params=["strict", "off"])
-def pool(request: pytest.FixtureRequest) -> Iterator[PythonExecutorService]:
+def pool(request: pytest.FixtureRequest, lend: Lend) -> Iterator[PythonExecutorService]:
     sandbox: Literal["strict", "off"] = request.param
-    with PythonExecutorService(
-        pool_size=2, timeout=30.0, sandbox=sandbox, rollback_cells=3
-    ) as pool:
+    with lend(pool_size=2, timeout=30.0, sandbox=sandbox, rollback_cells=3) as pool:
         yield pool
 
 

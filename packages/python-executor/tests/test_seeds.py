@@ -6,7 +6,8 @@ Torch is played by a few lines here; tests-science has it itself.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from python_executor import (
 )
 from python_executor._child import randomness
 from python_executor.cli import main
+
+Lend = Callable[..., AbstractContextManager[PythonExecutorService]]
 
 STANDARD = "import random\nrandom.random(), random.gauss(0, 1), random.sample(range(99), 3)"
 NUMPY = "import numpy as np\nfloat(np.random.rand()), float(np.random.normal())"
@@ -42,16 +45,16 @@ GREATEST = 2**32 - 1
 
 
 @pytest.fixture
-def pool() -> Iterator[PythonExecutorService]:
+def pool(lend: Lend) -> Iterator[PythonExecutorService]:
     """Programs import numpy themselves."""
-    with PythonExecutorService(2, 30.0) as executor:
+    with lend(pool_size=2, timeout=30.0) as executor:
         yield executor
 
 
 @pytest.fixture
-def preloaded() -> Iterator[PythonExecutorService]:
+def preloaded(lend: Lend) -> Iterator[PythonExecutorService]:
     """Programs find numpy imported."""
-    with PythonExecutorService(1, 30.0, preload=["numpy"]) as executor:
+    with lend(pool_size=1, timeout=30.0, preload=["numpy"]) as executor:
         yield executor
 
 

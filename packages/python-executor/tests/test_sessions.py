@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -20,11 +21,12 @@ from python_executor import (
 )
 
 Until = Callable[[Callable[[], bool]], None]
+Lend = Callable[..., AbstractContextManager[PythonExecutorService]]
 
 
 @pytest.fixture
-def pool() -> Iterator[PythonExecutorService]:
-    with PythonExecutorService(pool_size=2, timeout=30.0, sandbox="strict") as pool:
+def pool(lend: Lend) -> Iterator[PythonExecutorService]:
+    with lend(pool_size=2, timeout=30.0, sandbox="strict") as pool:
         yield pool
 
 
