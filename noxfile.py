@@ -238,7 +238,11 @@ def install_wheels(session: nox.Session, packages: list[Package], *arguments: st
 @nox.session(python=MAIN, tags=["ci"], requires=["build"])
 @each_package
 def wheels(session: nox.Session, name: str) -> None:
-    """Test a package that was installed alone from its built wheel."""
+    """Test a package that was installed alone from its built wheel.
+
+    As root, the tests of a confined package that depend on rights: `confined` runs all of them with
+    the same wheel, as an ordinary user.
+    """
     package = WORKSPACE.packages[name]
     alone = WORKSPACE.installed_with(name, tests=False)
     install_wheels(session, [p for p in PACKAGES if p.name in alone])
@@ -247,7 +251,14 @@ def wheels(session: nox.Session, name: str) -> None:
     members = [p for p in PACKAGES if p.name in tested]
     install_wheels(session, members, "--group", package.test_group)
     session.run("python", "-P", ".ci/installed.py", *(member.module for member in members))
-    pytest(session, *package.parallel, str(package.path / "tests"))
+    everything = os.getuid() != 0 or not package.confined
+    pytest(session, *package.parallel, *chosen_tests(package, package.path, everything=everything))
+
+
+def chosen_tests(package: Package, folder: Path, *, everything: bool) -> list[str]:
+    """Return the paths of a package's tests, or of those that depend on rights, in a folder."""
+    patterns = ["tests"] if everything else package.confined
+    return sorted(str(path) for pattern in patterns for path in folder.glob(pattern))
 
 
 @nox.session(python=MAIN, tags=["ci"])
@@ -268,10 +279,10 @@ def soak(session: nox.Session) -> None:
     session.run("python", "benchmarks/soak.py", *session.posargs)
 
 
-@nox.session(python=MAIN)
+@nox.session(python=MAIN, requires=["build"])
 @each_confinement
 def confined(session: nox.Session, confinement: str) -> None:
-    """Test as an ordinary user, and what depends on rights also as containers confine it."""
+    """Test wheels as an ordinary user, and what depends on rights also as containers confine it."""
     if os.getuid() != 0 and confinement != "user-in-container":
         session.log("Nothing to do: `tests` is an ordinary user's run already, or it needs root.")
         return
@@ -291,19 +302,24 @@ def confined_tests(session: nox.Session, package: Package, confinement: str) -> 
         session.run("uv", "venv", "--quiet", "--python", str(python), str(place.venv))
         install = ("uv", "pip", "install", "--quiet", "--link-mode=copy", "--compile-bytecode")
         group = f"--group={copy / 'pyproject.toml'}:test"
-        session.run(*install, "--python", str(place.venv / "bin" / "python"), str(copy), group)
+        inside = str(place.venv / "bin" / "python")
+        members = [
+            WORKSPACE.packages[name] for name in WORKSPACE.installed_with(package.name, tests=True)
+        ]
+        wheels = [str(wheel_of(member, DIST)) for member in members]
+        session.run(*install, "--python", inside, "--no-sources", *wheels, group)
+        modules = [member.module for member in members]
+        session.run(inside, "-P", ".ci/installed.py", *modules, external=True)
         # Root without capabilities can enter no other user's home.
         place.open_up(uid=UID if "--user" in options else 0)
         report = report_of(session)
         theirs = place.home / "report.xml"
-        everything = confinement == "user"
-        patterns = ["tests"] if everything else package.confined
-        chosen = sorted(str(path) for pattern in patterns for path in copy.glob(pattern))
+        chosen = chosen_tests(package, copy, everything=confinement == "user")
         session.chdir(place.home)
         try:
             session.run(
                 *("python", str(ROOT / ".ci" / "confine.py"), *options),
-                *(f"{place.venv}/bin/python", "-P", "-m", "pytest", "-p", "no:cacheprovider"),
+                *(inside, "-P", "-m", "pytest", "-p", "no:cacheprovider"),
                 *package.parallel,
                 *reporting(session, report and theirs),
                 *(*chosen, *session.posargs),
