@@ -10,16 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pytest
 
-from python_executor import PythonExecutorService, SandboxPolicy
+from python_executor import PersistentPythonProcess, PythonExecutorService, SandboxPolicy
 
 PR_SET_CHILD_SUBREAPER = 36
 # How long servers may take to be gone after a test (seconds); on a busy machine kills take a while.
 PATIENCE = 20.0
+
+Lent = TypeVar("Lent", PythonExecutorService, PersistentPythonProcess)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -79,13 +82,14 @@ class Pools:
     def __init__(self, folder: Path, marks: Path) -> None:
         self._folder = folder
         self.marks = marks
-        self._pools: dict[str, PythonExecutorService] = {}
+        self._pools: dict[str, PythonExecutorService | PersistentPythonProcess] = {}
         self._open: dict[str, int] = {}
 
     @property
     def roots(self) -> set[int]:
         """Pids of their servers, which are our children."""
-        return {pid for pool in self._pools.values() if (pid := pool.info()["server"]) is not None}
+        servers = (each._pool.server for each in self._pools.values())
+        return {server.pid for server in servers if server is not None}
 
     @property
     def descriptors(self) -> int:
@@ -93,37 +97,41 @@ class Pools:
         return sum(self._open.values())
 
     @contextmanager
-    def lend(self, **options: Any) -> Iterator[PythonExecutorService]:
+    def lend(self, kind: type[Lent], **options: Any) -> Iterator[Lent]:
         """Lend a pool to a test, which must leave no process and no session in it."""
-        name = repr(sorted(options.items()))
-        pool = self._pools.get(name) or self._start(name, options)
+        name = f"{kind.__name__} {sorted(options.items())}"
+        if name not in self._pools:
+            self._start(name, kind, options)
+        lent = self._pools[name]
+        assert isinstance(lent, kind)
+        pool = lent._pool
         with ExitStack() as spoilt:
             spoilt.callback(self._close, name)
-            yield pool
-            for session in list(pool._pool.sessions._by_name):  # those that are lost too
-                pool.close_session(session)
-            stats, root = pool.stats(), pool.info()["server"]
-            if root is None or stats["restarts"] or stats["root_restarts"]:
+            yield lent
+            for session in list(pool.sessions._by_name):  # those that are lost too
+                pool.sessions.close(session)
+            server = pool.server
+            if server is None or pool.queue.closed or pool.restarts or pool.root_restarts:
                 return  # what a test did to a server is nothing that another is to see
-            assert (stats["running"], stats["pending"]) == (0, 0)
-            most = 2 * stats["pool_size"]  # a server for each slot, and its next interpreter
-            assert _wait(lambda: len(_descendants(root)) <= most), _commands(_descendants(root))
+            assert (pool.queue.idle, pool.queue.pending) == (pool.size, 0)
+            most = 2 * pool.size  # a server for each slot, and its next interpreter
+            assert _wait(lambda: len(_descendants(server.pid)) <= most), _descendants(server.pid)
             spoilt.pop_all()
 
-    def _start(self, name: str, options: dict[str, Any]) -> PythonExecutorService:
+    def _start(self, name: str, kind: type[Lent], options: dict[str, Any]) -> None:
         before = len(_descriptors())
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tempfile, "tempdir", str(self._folder))
-            pool = PythonExecutorService(**options)
-        self._pools[name] = pool
+            started = kind(**options)
+        self._pools[name] = started
         for _ in range(2):  # by then every slot has opened what its next interpreter gets
-            pool.execute_batch(["1"] * options["pool_size"])
+            if isinstance(started, PythonExecutorService):
+                started.execute_batch(["1"] * started._pool.size)
         self._open[name] = len(_descriptors()) - before
-        return pool
 
     def _close(self, name: str) -> None:
-        self._pools.pop(name).close()
-        del self._open[name]
+        with self._pools.pop(name):
+            del self._open[name]
 
     def close(self) -> None:
         """Close them all; nothing is left of them."""
@@ -175,9 +183,16 @@ def temporary(
 
 
 @pytest.fixture
+def process(pools: Pools) -> Iterator[PersistentPythonProcess]:
+    """A process of which no cell has been asked yet."""
+    with pools.lend(PersistentPythonProcess, timeout=30.0) as process:
+        yield process
+
+
+@pytest.fixture
 def lend(pools: Pools) -> Callable[..., AbstractContextManager[PythonExecutorService]]:
     """Borrow a pool with these options; the tests of a module get the same one."""
-    return pools.lend
+    return partial(pools.lend, PythonExecutorService)
 
 
 @pytest.fixture
@@ -190,21 +205,21 @@ def marks(pools: Pools) -> Path:
 def executor(pools: Pools) -> Iterator[PythonExecutorService]:
     """A pool whose programs may leave marks in ``marks``."""
     policy = SandboxPolicy(write=[pools.marks], strict=True)
-    with pools.lend(pool_size=2, timeout=30.0, sandbox=policy) as executor:
+    with pools.lend(PythonExecutorService, pool_size=2, timeout=30.0, sandbox=policy) as executor:
         yield executor
 
 
 @pytest.fixture
 def strict(pools: Pools) -> Iterator[PythonExecutorService]:
     """A pool with all layers of the sandbox, and nothing granted."""
-    with pools.lend(pool_size=2, timeout=30.0, sandbox="strict") as pool:
+    with pools.lend(PythonExecutorService, pool_size=2, timeout=30.0, sandbox="strict") as pool:
         yield pool
 
 
 @pytest.fixture
 def trusting(pools: Pools) -> Iterator[PythonExecutorService]:
     """A pool without a sandbox: its programs can do what the executor must survive anyway."""
-    with pools.lend(pool_size=2, timeout=30.0, sandbox="off") as executor:
+    with pools.lend(PythonExecutorService, pool_size=2, timeout=30.0, sandbox="off") as executor:
         yield executor
 
 
@@ -213,7 +228,7 @@ def families(request: pytest.FixtureRequest, pools: Pools) -> Iterator[PythonExe
     """A pool whose programs may start processes, and write to ``marks``."""
     policy = SandboxPolicy.with_processes(processes=100, write=[pools.marks], strict=True)
     sandbox: Literal["off"] | SandboxPolicy = "off" if request.param == "off" else policy
-    with pools.lend(pool_size=2, timeout=30.0, sandbox=sandbox) as executor:
+    with pools.lend(PythonExecutorService, pool_size=2, timeout=30.0, sandbox=sandbox) as executor:
         yield executor
 
 

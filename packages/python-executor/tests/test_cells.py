@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
@@ -44,9 +43,8 @@ class Notebook:
 
 
 @pytest.fixture
-def notebook() -> Iterator[Notebook]:
-    with PersistentPythonProcess(timeout=30.0) as process:
-        yield Notebook(process)
+def notebook(process: PersistentPythonProcess) -> Notebook:
+    return Notebook(process)
 
 
 def test_a_traceback_names_each_cell_and_its_line(notebook: Notebook) -> None:

@@ -6,7 +6,6 @@ Matplotlib is played by a few lines here; tests-science has it itself.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 
 import pytest
 
@@ -71,10 +70,9 @@ def shown(result: ExecutionResult) -> list[str]:
 
 
 @pytest.fixture
-def process() -> Iterator[PersistentPythonProcess]:
-    with PersistentPythonProcess(timeout=30.0) as process:
-        process.execute("1", files=MATPLOTLIB)
-        yield process
+def plotting(process: PersistentPythonProcess) -> PersistentPythonProcess:
+    process.execute("1", files=MATPLOTLIB)
+    return process
 
 
 def test_figures_left_open_come_out_at_the_end(executor: PythonExecutorService) -> None:
@@ -171,11 +169,11 @@ def test_too_large_displays_are_left_out() -> None:
         assert result["status"] == "ok"
 
 
-def test_each_cell_shows_its_own_figures(process: PersistentPythonProcess) -> None:
-    assert shown(process.execute(f"{IMPORT}plt.figure('one')")) == ["one"]
-    second = process.execute("plt.figure('two'); plt.show(); plt.figure('three')")
+def test_each_cell_shows_its_own_figures(plotting: PersistentPythonProcess) -> None:
+    assert shown(plotting.execute(f"{IMPORT}plt.figure('one')")) == ["one"]
+    second = plotting.execute("plt.figure('two'); plt.show(); plt.figure('three')")
     assert shown(second) == ["two", "three"]
-    assert process.execute("1")["displays"] == []
+    assert plotting.execute("1")["displays"] == []
 
 
 def test_a_program_may_break_what_shows(executor: PythonExecutorService) -> None:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from python_executor import Execution, PersistentPythonProcess, PythonExecutorService
 from python_executor._child import files as child_files
-
-
-@pytest.fixture
-def process() -> Iterator[PersistentPythonProcess]:
-    with PersistentPythonProcess(timeout=30.0) as process:
-        yield process
 
 
 def test_a_program_finds_its_files_in_its_working_directory(

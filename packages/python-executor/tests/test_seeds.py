@@ -66,12 +66,6 @@ def shared(request: pytest.FixtureRequest) -> Iterator[PythonExecutorService]:
         yield executor
 
 
-@pytest.fixture
-def process() -> Iterator[PersistentPythonProcess]:
-    with PersistentPythonProcess(timeout=30.0) as process:
-        yield process
-
-
 def values(executor: PythonExecutorService, code: str, *seeds: int | None) -> list[str]:
     """What a program comes to with each seed."""
     results = executor.execute_batch([Execution(code, seed=seed) for seed in seeds])
