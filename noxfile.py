@@ -55,6 +55,9 @@ CONFINEMENTS: dict[str, tuple[list[str], dict[str, str]]] = {
     "root-without-capabilities": (["--capabilities=none"], {"PYTHON_EXECUTOR_NAMESPACES": "0"}),
 }
 
+# Where the adapter for TorchRL is tested: on services that the processes of its collectors find.
+TORCHRL_BACKENDS = ("local", "ray")
+
 # Sessions take names: nox writes their arguments into its report.
 each_package = nox.parametrize("name", list(WORKSPACE.packages), ids=list(WORKSPACE.packages))
 each_backend = nox.parametrize("backend", WORKSPACE.backends, ids=WORKSPACE.backends)
@@ -337,7 +340,10 @@ def confined_tests(session: nox.Session, package: Package, confinement: str) -> 
 def integration(session: nox.Session, backend: str) -> None:
     """Test the built wheels together on one backend."""
     members = WORKSPACE.for_backend(backend)
-    install_wheels(session, members, "--group=integration", "--group=examples")
+    groups = ["--group=integration", "--group=examples"]
+    if backend in TORCHRL_BACKENDS:
+        groups.append("--group=torchrl")  # of one Python: elsewhere it installs nothing
+    install_wheels(session, members, *groups)
     session.run("python", "-P", ".ci/installed.py", *(member.module for member in members))
     pytest(session, "tests-integration", "--backend", backend)
 

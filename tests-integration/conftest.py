@@ -38,9 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave what tests Ray's clusters to the backend Ray."""
-    is_rays = collection_path.name.startswith("test_ray_")
-    return True if is_rays and config.getoption("backend") != "ray" else None
+    """Leave what tests Ray's clusters to the backend Ray, and TorchRL to where it is installed."""
+    backend = config.getoption("backend")
+    if collection_path.name.startswith("test_ray_"):
+        return True if backend != "ray" else None
+    if collection_path.name.startswith("test_torchrl_"):
+        # The dependency group `torchrl` is for one Python, and a collector's processes find no
+        # service that lives in ours.
+        return True if backend == "inline" or sys.version_info[:2] != (3, 11) else None
+    return None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

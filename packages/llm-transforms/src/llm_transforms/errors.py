@@ -110,6 +110,39 @@ class NotAnExecutorError(TransformError, TypeError):
         )
 
 
+class HistoryNeededError(TransformError, RuntimeError):
+    """A TorchRL environment was stepped whose replies are no messages.
+
+    Attributes:
+        input_mode: The environment's mode; None if it has none.
+    """
+
+    def __init__(self, input_mode: str | None) -> None:
+        self.input_mode = input_mode
+        found = "has no such history" if input_mode is None else f"has input_mode={input_mode!r}"
+        super().__init__(
+            "programs are read from the replies in ('history', 'full') and answered in ('next', "
+            f"'history', 'prompt'), but the environment {found}: make it "
+            "ChatEnv(input_mode='history'), and have the policy write its history there"
+        )
+
+
+class MissingExtraError(TransformError, ImportError):
+    """A module was imported whose package isn't installed.
+
+    Attributes:
+        package: The name that the package is imported by.
+        extra: The extra of this distribution that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(
+            f'{package!r} is not installed: python -m pip install "llm-transforms[{extra}]"'
+        )
+
+
 class TransformInUseError(TransformError, RuntimeError):
     """A transform was appended that already belongs to an environment."""
 
