@@ -41,17 +41,14 @@ def with_answers(history: History, answers: Sequence[Sequence[Message]]) -> Hist
     """
     most = max(len(each) for each in answers)
     fillers = [_message({"role": _FILLER, "content": ""})] * most
-    rows = [
-        lazy_stack([*map(_message, each), *fillers[len(each) :]])  # (time)
-        for each in answers
-    ]
+    rows = [[*map(_message, each), *fillers[len(each) :]] for each in answers]
+    if history.device is not None:
+        rows = [[message.to(history.device) for message in row] for row in rows]
     if -1 in history.batch_size:  # chats of different lengths have no common time
         return _extended(history, iter(rows))
-    added = _nested(rows, history.batch_size[:-1])
-    if history.device is not None:
-        added = added.to(history.device)
+    columns = [_laid_out(column, history.batch_size[:-1]) for column in zip(*rows, strict=True)]
     # A stack along time, as TorchRL's own transform leaves it.
-    return lazy_stack([*history.unbind(-1), *added.unbind(-1)], dim=-1)
+    return lazy_stack([*history.unbind(-1), *columns], dim=-1)
 
 
 def _each_message(messages: History) -> Iterator[History]:
@@ -63,18 +60,15 @@ def _each_message(messages: History) -> Iterator[History]:
         yield from _each_message(each)
 
 
-def _extended(history: History, rows: Iterator[History]) -> History:
+def _extended(history: History, rows: Iterator[list[History]]) -> History:
     if len(history.batch_size) == 1:
-        added = next(rows)
-        if history.device is not None:
-            added = added.to(history.device)
-        return lazy_stack([*history.unbind(0), *added.unbind(0)])
+        return lazy_stack([*history.unbind(0), *next(rows)])
     return lazy_stack([_extended(each, rows) for each in history.unbind(0)])
 
 
-def _nested(rows: Sequence[History], shape: Sequence[int]) -> History:
-    """Stack the rows of all environments as these are laid out."""
-    stacks = list(rows)
+def _laid_out(messages: Sequence[History], shape: Sequence[int]) -> History:
+    """Stack a message of each environment as these are laid out."""
+    stacks = list(messages)
     for size in reversed(shape[1:]):
         stacks = [lazy_stack(stacks[i : i + size]) for i in range(0, len(stacks), size)]
     return lazy_stack(stacks)
