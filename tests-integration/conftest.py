@@ -20,6 +20,10 @@ from services_core import ServiceBase, get_services
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 
+# Whatever the machine's setting: the processes of collectors import TorchRL after this one, which
+# has then compiled it.
+sys.dont_write_bytecode = False
+
 # Workers import what tests run in them from here.
 sys.path.insert(0, str(HERE))
 os.environ["PYTHONPATH"] = os.pathsep.join(

@@ -116,7 +116,9 @@ class PythonInterpreter(Transform):
         if stepped is not None:
             flags = stepped.reshape(-1).tolist()
             replies = [reply if flag else None for reply, flag in zip(replies, flags, strict=True)]
-        answers = self._opened().step([()] * len(replies), replies)
+        interpreter = self._opened()
+        self._mark_as_open()
+        answers = interpreter.step([()] * len(replies), replies)
         if any(answers):
             following.prompt = with_answers(following.prompt, answers)
         return next_tensordict
@@ -138,6 +140,12 @@ class PythonInterpreter(Transform):
         if self._interpreter is None:
             self._interpreter = llm_transforms.PythonInterpreter(**self._settings)
         return self._interpreter
+
+    def _mark_as_open(self) -> None:
+        """Have collectors close the environment: a `ChatEnv` calls itself closed from the start."""
+        env = self.container
+        if env is not None and env.is_closed:
+            env.is_closed = False
 
     def _env_attribute(self, name: str) -> Any:  # typed by whichever environment it is
         # Not through `parent`, for which TorchRL clones all transforms before this one.
