@@ -24,6 +24,8 @@ default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "show-inheritance": True}
+# llm_transforms.torchrl needs them to be imported, and they are large.
+autodoc_mock_imports = ["tensordict", "torch", "torchrl"]
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True

@@ -5,6 +5,7 @@ Each test shows both sides, so that it also fails when TorchRL comes to do what 
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ from torchrl_chats import (
     with_replies,
 )
 
+from llm_transforms.errors import ClosedError
 from python_executor import PythonExecutorService
 from services_core import ServiceBase, ServiceDiedError, get_services
 
@@ -225,6 +227,36 @@ def test_a_service_that_is_gone_is_an_error_of_the_step(services: ServiceBase) -
     with pytest.raises(ServiceDiedError):
         env.step(with_replies(data, [fenced("print(1)")]))
     env.close()
+
+
+def test_processes_that_run_are_no_obstacle_to_pickling() -> None:
+    turn = [fenced("n = 1")]
+    envs = [ChatEnv(batch_size=(1,)).append_transform(t(persistent=True)) for t in (THEIRS, OURS)]
+    for env in envs:
+        env.step(with_replies(begin(env), turn))
+    theirs, our = envs
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(theirs)
+    copied = pickle.loads(pickle.dumps(our))
+    stepped = copied.step(with_replies(begin(copied), [fenced("print(n)")]))
+    (answer,) = answers_in(stepped["next", "history"].prompt)
+    assert "NameError" in answer
+    for env in (*envs, copied):
+        env.close()
+
+
+def test_after_its_close_it_runs_nothing() -> None:
+    for interpreter, runs in ((THEIRS(persistent=True), True), (OURS(persistent=True), False)):
+        env = ChatEnv(batch_size=(1,)).append_transform(interpreter)
+        data = with_replies(begin(env), [fenced("print(1)")])
+        env.step(data)
+        env.close()
+        if runs:
+            assert answers_in(env.step(data)["next", "history"].prompt) == [f"{DONE}1\n"]
+            env.close()
+        else:
+            with pytest.raises(ClosedError):
+                env.step(data)
 
 
 def test_a_reply_in_parts_is_read(ours: dict[str, Any]) -> None:

@@ -79,8 +79,8 @@ def prompts_after(interpreter: Any, shape: Shape, turns: Iterable[Sequence[str]]
         env.close()
 
 
-def answers_in(prompt: Any) -> list[str]:
-    """What tools answered in the one chat of a batch (1,)."""
+def answers_in(prompt: Any) -> list[Any]:
+    """What tools answered in the first chat of a batch: texts, or lists of parts."""
     return [each["content"] for each in prompt[0].tolist() if each["role"] == "tool"]
 
 

@@ -9,8 +9,10 @@ from llm_transforms import TransformError, parsing, results
 from llm_transforms.errors import (
     BatchSizeError,
     ClosedError,
+    HistoryNeededError,
     InvalidArgumentError,
     InvalidMessageError,
+    MissingExtraError,
     NotAnExecutorError,
     NotResetError,
     TransformInUseError,
@@ -20,8 +22,10 @@ from llm_transforms.errors import (
 ERRORS: list[tuple[TransformError, type[Exception]]] = [
     (BatchSizeError("replies", 2, 3), ValueError),
     (ClosedError("env"), RuntimeError),
+    (HistoryNeededError("text"), RuntimeError),
     (InvalidArgumentError("timeout", -1, "positive"), ValueError),
     (InvalidMessageError("replies[0]", 1, "text"), TypeError),
+    (MissingExtraError("torch", "torchrl"), ImportError),
     (NotAnExecutorError("x", "y", "execute_batch"), TypeError),
     (NotResetError([0, 1]), RuntimeError),
     (TransformInUseError("t"), RuntimeError),
