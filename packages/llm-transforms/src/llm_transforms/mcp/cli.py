@@ -1,0 +1,125 @@
+"""The command line of the server: `llm-transforms-mcp --help`."""
+
+from __future__ import annotations
+
+import argparse
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import anyio
+
+from llm_transforms.mcp.server import Cancel, PythonServer
+from llm_transforms.tool import PythonTool
+from python_executor import PythonExecutorService
+from services_core import Handle, ServiceBase, call_each_replica, get_services
+
+# Of a pool of the server's own. Calls that wait need a thread each, and cancelling needs one more.
+_SERVICE_NAME = "python_executor"
+_CONCURRENCY = 256
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until stdin is closed.
+
+    Args:
+        arguments: The command line without the program's name; None takes that of this process.
+
+    Returns:
+        The exit status.
+    """
+    options = _parser().parse_args(arguments)
+    with _opened(options) as (tool, cancel):
+        server = PythonServer(
+            tool,
+            cancel,
+            timeout=options.timeout,
+            max_timeout=max(options.max_timeout, options.timeout),
+            persistent=not options.stateless,
+        )
+        anyio.run(server.serve)
+    return 0
+
+
+@contextmanager
+def _opened(options: argparse.Namespace) -> Iterator[tuple[PythonTool, Cancel]]:
+    """Open the tool, and what it runs on: a service of others, or a pool of its own."""
+    with _registry(options) as services:
+        executor = services[options.service_name]
+        with PythonTool(
+            services=services,
+            service_name=options.service_name,
+            persistent=not options.stateless,
+            timeout=options.timeout,
+        ) as tool:
+            yield tool, _canceller(executor)
+
+
+@contextmanager
+def _registry(options: argparse.Namespace) -> Iterator[ServiceBase]:
+    if options.services is not None:
+        services = get_services(options.services, options.namespace)
+        try:
+            yield services
+        finally:
+            services.close()
+        return
+    with get_services("inline", f"mcp-{uuid.uuid4().hex}") as services:
+        services.register_with_options(
+            options.service_name,
+            PythonExecutorService,
+            actor_options={"max_concurrency": _CONCURRENCY},
+            pool_size=options.pool_size,
+            timeout=options.timeout,
+            preload=options.preload,
+            sandbox=options.sandbox,
+        )
+        yield services
+
+
+def _canceller(executor: object) -> Cancel:
+    """Return what cancels an execution on whichever replica it is; a service may lack the method."""
+
+    def cancel(identifier: str) -> bool:
+        method = getattr(executor, "cancel", None)
+        if method is None:
+            return False
+        if isinstance(executor, Handle):
+            return any(call_each_replica(method, identifier))
+        return bool(method(identifier))
+
+    return cancel
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "llm-transforms-mcp",
+        description="Serve the tools execute_python and reset over stdin and stdout, by the Model "
+        "Context Protocol.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--timeout", type=_seconds, default=30.0, help="seconds that a program may run"
+    )
+    parser.add_argument(
+        "--max-timeout", type=_seconds, default=600.0, help="the most that a call can ask for"
+    )
+    parser.add_argument(
+        "--stateless", action="store_true", help="start each program afresh, several at a time"
+    )
+    service = parser.add_argument_group("programs run on a service of others")
+    service.add_argument("--services", metavar="BACKEND", help="its backend: local, ray, ...")
+    service.add_argument("--namespace", default="services", help="its namespace")
+    service.add_argument("--service-name", default=_SERVICE_NAME, help="its name")
+    pool = parser.add_argument_group("or, without --services, in this server's own pool")
+    pool.add_argument("--pool-size", type=int, default=4, help="programs that run at a time")
+    pool.add_argument("--preload", nargs="*", default=(), metavar="MODULE", help="imported before")
+    pool.add_argument("--sandbox", choices=["auto", "strict", "off"], default="auto", help=" ")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not positive and finite")
+    return value

@@ -1,0 +1,255 @@
+"""`PythonTool`: a function that runs one program and returns text, for trainers that call tools."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from llm_transforms.errors import ClosedError, InvalidArgumentError
+from llm_transforms.interpreter import _make_executor
+from llm_transforms.results import rejected
+from python_executor import (
+    Execution,
+    ExecutionResult,
+    InvalidArgumentTypeError,
+)
+from python_executor import InvalidArgumentError as InvalidExecutionError
+from services_core import ServiceBase
+
+_Result = TypeVar("_Result")
+
+# A tool is one environment of its executor.
+_ENVIRONMENT = 0
+
+_DESCRIPTION = "Run a Python program and return what it prints."
+_KEPT = "Names, imports and files are kept from one call to the next."
+_FRESH = "Each program starts afresh."
+_CODE = "The program."
+_RETURNS = "What it printed, or why it failed."
+
+
+class PythonTool:
+    r"""A function that runs one program and returns what a model should read of it.
+
+    It has what trainers look for in a function: `__name__`, a docstring in Google style, and the
+    signature `(code: str) -> str`. So it can be given to them as it is.
+
+    Where programs run depends on `services` and `persistent`, as for `PythonInterpreter`. With
+    `persistent=True` the tool is one session, whose calls are served one after the other, and each
+    rollout needs a tool of its own (`clone`). Otherwise calls are independent, and threads may make
+    as many at once as there are interpreters.
+
+    Args:
+        name: What models call it by.
+        description: What models are told it does; None says what there is to say.
+        persistent: Whether names last from one call to the next, until `reset`.
+        timeout: Seconds that one program may run.
+        services: Name of a backend ("local", "ray", "inline", ...), or an open registry. None runs
+            programs without a service.
+        service_name: Name of the executor among the services.
+        namespace: Namespace of a backend's services, "services" if None.
+
+    Raises:
+        UnknownBackendError: There is no backend of that name.
+        ServiceNotFoundError: The namespace has no service of that name.
+        NotAnExecutorError: It has one, which is no executor, or with `persistent` one that has no
+            sessions.
+        InvalidArgumentError: Any other argument that can't be used; `timeout` raises the
+            executor's error, a `ValueError` as well.
+
+    Example:
+        >>> with PythonTool(persistent=True) as python:
+        ...     python("x = 6\nprint('set')"), python("x * 7"), python.__name__
+        ('set\n', '42\n', 'python')
+    """
+
+    __name__: str
+
+    def __init__(
+        self,
+        *,
+        name: str = "python",
+        description: str | None = None,
+        persistent: bool = False,
+        timeout: float = 10.0,
+        services: str | ServiceBase | None = None,
+        service_name: str = "python_executor",
+        namespace: str | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InvalidArgumentError("name", name, "an identifier such as 'python'")
+        self._settings: dict[str, Any] = {
+            "name": name,
+            "description": description,
+            "persistent": persistent,
+            "timeout": timeout,
+            "services": services,
+            "service_name": service_name,
+            "namespace": namespace,
+        }
+        # Checks the timeout at the door, with the executor's own words.
+        Execution("", timeout)
+        self._timeout = timeout
+        self.description = (
+            f"{_DESCRIPTION} {_KEPT if persistent else _FRESH}"
+            if description is None
+            else description
+        )
+        self.parameters = parameters()
+        # What `inspect` and `typing` ask of a function, and transformers, openai-agents, ... by it.
+        self.__name__ = self.__qualname__ = name
+        self.__doc__ = _docstring(self.description)
+        self.__annotations__ = {"code": str, "return": str}
+        self._executor = _make_executor(
+            services, service_name, namespace, persistent=persistent, timeout=timeout
+        )
+        self._closed = False
+        self._lock = threading.Lock()
+        # Cells of a session take turns; the others need none.
+        self._turn: AbstractContextManager[object] = self._lock if persistent else nullcontext()
+        self._starts_pool = services is None and not persistent
+
+    def __call__(self, code: str) -> str:
+        """Run a program and return what a model should read of it.
+
+        A program that fails, crashes, runs too long or can't be run at all is told in the text.
+
+        Raises:
+            ServiceError: The service is gone, or the call to it failed.
+            ClosedError: This tool is closed.
+        """
+        return text_of_result(self.run(code))
+
+    async def aio(self, code: str) -> str:
+        """Do what a call does, in a thread of its own: the event loop goes on.
+
+        Cancelling it abandons the program, which ends by itself, at its timeout at the latest.
+        """
+        return await asyncio.wrap_future(start_thread(lambda: self(code)))
+
+    def run(self, program: str | Execution) -> ExecutionResult:
+        """Run a program and return all that is known of it.
+
+        Args:
+            program: Its source, or an `Execution` without a session.
+
+        Raises:
+            ServiceError: The service is gone, or the call to it failed.
+            ClosedError: This tool is closed.
+        """
+        try:
+            execution = (
+                program if isinstance(program, Execution) else Execution(program, self._timeout)
+            )
+        except (InvalidExecutionError, InvalidArgumentTypeError) as error:
+            return rejected(str(error))  # a model may send anything
+        if self._starts_pool:
+            with self._lock:  # else two first calls would make two pools
+                self._check()
+                self._executor.run({})
+        with self._turn:
+            self._check()
+            return self._executor.run({_ENVIRONMENT: [execution]})[_ENVIRONMENT][0]
+
+    def reset(self) -> None:
+        """Forget all names; nothing to do unless `persistent`. Waits for a program that runs."""
+        with self._turn:
+            self._executor.reset([_ENVIRONMENT])
+
+    def clone(self) -> Self:
+        """Return a tool with the same settings, which shares no state with this one."""
+        return type(self)(**self._settings)
+
+    def close(self) -> None:
+        """End the processes and the session that belong to this tool; a service runs on.
+
+        Waits for a program that runs in its session. May be called again.
+        """
+        with self._turn:
+            self._closed = True
+            self._executor.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Processes, sessions and connections stay here: what is unpickled opens its own.
+        return _remake, (type(self), self._settings)
+
+    def __repr__(self) -> str:
+        given = {name: value for name, value in self._settings.items() if value != _DEFAULTS[name]}
+        arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        return f"{type(self).__name__}({arguments})"
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedError(self)
+
+
+_DEFAULTS: Mapping[str, Any] = PythonTool.__init__.__kwdefaults__ or {}
+
+
+def parameters() -> dict[str, Any]:
+    """Return the JSON schema of a tool's arguments.
+
+    Example:
+        >>> parameters()["required"]
+        ['code']
+    """
+    return {
+        "type": "object",
+        "properties": {"code": {"type": "string", "description": _CODE}},
+        "required": ["code"],
+        "additionalProperties": False,
+    }
+
+
+def start_thread(function: Callable[[], _Result]) -> Future[_Result]:
+    """Call a function in a thread of its own, not in a loop's pool, which is as small as the CPU.
+
+    Args:
+        function: It runs to its end, whatever becomes of the future.
+    """
+    future: Future[_Result] = Future()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=work, name="python-tool").start()
+    return future
+
+
+def _docstring(description: str) -> str:
+    return f"{description}\n\nArgs:\n    code: {_CODE}\n\nReturns:\n    {_RETURNS}"
+
+
+def text_of_result(result: ExecutionResult) -> str:
+    """Return what a model should read of a result."""
+    parts = [result["stdout"], result["value"] or ""]
+    if not result["success"]:
+        error = result["error"]
+        parts.append(result["stderr"] if error is None else f"{error['type']}: {error['message']}")
+    return "".join(part if not part or part.endswith("\n") else f"{part}\n" for part in parts)
+
+
+def _remake(cls: type[PythonTool], settings: dict[str, Any]) -> PythonTool:
+    return cls(**settings)
