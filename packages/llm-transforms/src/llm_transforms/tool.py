@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from llm_transforms.errors import ClosedError, InvalidArgumentError
 from llm_transforms.interpreter import _make_executor
-from llm_transforms.results import rejected
+from llm_transforms.results import plain_text, rejected
 from python_executor import (
     Execution,
     ExecutionResult,
@@ -36,8 +36,8 @@ _RETURNS = "What it printed, or why it failed."
 class PythonTool:
     r"""A function that runs one program and returns what a model should read of it.
 
-    It has what trainers look for in a function: `__name__`, a docstring in Google style, and the
-    signature `(code: str) -> str`. So it can be given to them as it is.
+    Trainers that take functions alone get `function`, which has a name, type hints and a docstring
+    in Google style, from which they make what the model is told.
 
     Where programs run depends on `services` and `persistent`, as for `PythonInterpreter`. With
     `persistent=True` the tool is one session, whose calls are served one after the other, and each
@@ -64,11 +64,9 @@ class PythonTool:
 
     Example:
         >>> with PythonTool(persistent=True) as python:
-        ...     python("x = 6\nprint('set')"), python("x * 7"), python.__name__
-        ('set\n', '42\n', 'python')
+        ...     python("x = 6\nprint('set')"), python("x * 7")
+        ('set\n', '42\n')
     """
-
-    __name__: str
 
     def __init__(
         self,
@@ -95,16 +93,12 @@ class PythonTool:
         # Checks the timeout at the door, with the executor's own words.
         Execution("", timeout)
         self._timeout = timeout
+        self.name = name
         self.description = (
             f"{_DESCRIPTION} {_KEPT if persistent else _FRESH}"
             if description is None
             else description
         )
-        self.parameters = parameters()
-        # What `inspect` and `typing` ask of a function, and transformers, openai-agents, ... by it.
-        self.__name__ = self.__qualname__ = name
-        self.__doc__ = _docstring(self.description)
-        self.__annotations__ = {"code": str, "return": str}
         self._executor = _make_executor(
             services, service_name, namespace, persistent=persistent, timeout=timeout
         )
@@ -123,7 +117,26 @@ class PythonTool:
             ServiceError: The service is gone, or the call to it failed.
             ClosedError: This tool is closed.
         """
-        return text_of_result(self.run(code))
+        return plain_text(self.run(code))
+
+    @property
+    def function(self) -> Callable[[str], str]:
+        """This tool as a plain function, for `GRPOTrainer(tools=[...])` and whoever inspects it.
+
+        Example:
+            >>> with PythonTool() as python:
+            ...     python.function.__name__, python.function("6 * 7")
+            ('python', '42\\n')
+        """
+
+        def function(code: str) -> str:
+            return self(code)
+
+        function.__name__ = function.__qualname__ = self.name
+        function.__doc__ = _docstring(self.description)
+        # As types, not text: whoever inspects it has no need of this module's names.
+        function.__annotations__ = {"code": str, "return": str}
+        return function
 
     async def aio(self, code: str) -> str:
         """Do what a call does, in a thread of its own: the event loop goes on.
@@ -240,15 +253,6 @@ def start_thread(function: Callable[[], _Result]) -> Future[_Result]:
 
 def _docstring(description: str) -> str:
     return f"{description}\n\nArgs:\n    code: {_CODE}\n\nReturns:\n    {_RETURNS}"
-
-
-def text_of_result(result: ExecutionResult) -> str:
-    """Return what a model should read of a result."""
-    parts = [result["stdout"], result["value"] or ""]
-    if not result["success"]:
-        error = result["error"]
-        parts.append(result["stderr"] if error is None else f"{error['type']}: {error['message']}")
-    return "".join(part if not part or part.endswith("\n") else f"{part}\n" for part in parts)
 
 
 def _remake(cls: type[PythonTool], settings: dict[str, Any]) -> PythonTool:

@@ -31,14 +31,12 @@ from mcp_types import (
     Tool,
 )
 
-from llm_transforms.results import rejected
-from llm_transforms.tool import PythonTool, parameters, start_thread, text_of_result
+from llm_transforms.results import images_of, plain_text, rejected
+from llm_transforms.tool import PythonTool, parameters, start_thread
 from python_executor import Execution, ExecutionResult, InvalidArgumentError
 from services_core import ServiceError
 
 _NAME = "llm-transforms"
-# What MCP clients show. An image of another type is left to its text.
-_IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 # Seconds until a program that is to be cancelled is looked for again, if it had not begun.
 _AGAIN = 0.02
 
@@ -173,12 +171,11 @@ class PythonServer:
 
 
 def _answer(result: ExecutionResult) -> CallToolResult:
-    content: list[ContentBlock] = [
-        ImageContent(data=display[kind], mime_type=kind)
-        for display in result["displays"]
-        if (kind := next((each for each in _IMAGES if each in display), None))
-    ]
-    text = text_of_result(result)
+    content: list[ContentBlock] = []
+    for image in images_of(result):  # data:image/png;base64,...
+        kind, _, data = image.removeprefix("data:").partition(";base64,")
+        content.append(ImageContent(data=data, mime_type=kind))
+    text = plain_text(result)
     if text or not content:
         content.insert(0, TextContent(text=text))
     return CallToolResult(content=content, is_error=not result["success"])
