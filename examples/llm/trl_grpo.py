@@ -36,7 +36,7 @@ Messages = list[dict[str, Any]]
 
 _QUESTION = "What is 6 * 7? Set n to 6 first."
 _PROGRAMS = ("n = 6\nprint('n is', n)", "print(n * 7 if 'n' in globals() else 'n is gone')")
-# Both calls and their answers, which are tokens of the completion too, and a few of the model's own.
+# Both calls and their answers, which are tokens of the completion too, and a few of the model's.
 _LENGTH = 330
 _CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _MARKS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
@@ -53,8 +53,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.add_tokens([AddedToken(text) for text in (*_MARKS, "<think>", "</think>")])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<|endoftext|>",
-        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",  # noqa: S106 - not that kind of token
+        eos_token="<|im_end|>",  # noqa: S106
         chat_template=qwen3_chat_template,
     )
 
@@ -174,7 +174,7 @@ def main() -> None:
             for completion in completions
         ]
         print("The tool said:", answers)
-        # Rollouts that all have the same reward teach nothing: its own last words make a difference.
+        # Rollouts of equal reward teach nothing: the model's own last words make a difference.
         return [
             float("42\n" in each) + len(set(completion[-1]["content"])) / 100
             for each, completion in zip(answers, completions, strict=True)

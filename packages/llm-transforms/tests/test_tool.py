@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from typing import get_type_hints
 
@@ -115,11 +116,15 @@ def test_calls_of_a_session_take_turns() -> None:
         assert asyncio.run(run_all(python)) == ["16\n"]
 
 
+def wait_for_a_program(executor: Handle) -> None:
+    while executor.stats()["running"] == 0:
+        time.sleep(0.001)
+
+
 def test_the_loop_goes_on_when_a_call_is_abandoned(services: ServiceBase, executor: Handle) -> None:
     async def abandon(python: PythonTool) -> None:
         call = asyncio.create_task(python.aio("import time; time.sleep(0.5)"))
-        while executor.stats()["running"] == 0:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_for_a_program, executor)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -162,3 +167,10 @@ def test_a_name_that_no_function_can_have_is_refused(name: str) -> None:
 def test_a_timeout_that_cannot_be_used_is_refused() -> None:
     with pytest.raises(ValueError, match="timeout"):
         PythonTool(timeout=0)
+
+
+def test_the_text_can_have_a_limit() -> None:
+    with PythonTool(max_output_chars=10) as python:
+        told = python("print('a' * 1000)")
+        assert told.startswith("aaaaa\n... 991 characters left out ...\n")
+        assert len(python.run("print('a' * 1000)")["stdout"]) == 1001

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from llm_transforms.errors import ClosedError, InvalidArgumentError
-from llm_transforms.interpreter import _make_executor
-from llm_transforms.results import plain_text, rejected
+from llm_transforms.placement import make_executor
+from llm_transforms.results import CharacterLimit, limited, plain_text, rejected
 from python_executor import (
     Execution,
     ExecutionResult,
@@ -53,6 +53,8 @@ class PythonTool:
             programs without a service.
         service_name: Name of the executor among the services.
         namespace: Namespace of a backend's services, "services" if None.
+        max_output_chars: Characters of a program's stdout, of its stderr and of its value that the
+            text holds; the middle of what is longer is left out. None for all.
 
     Raises:
         UnknownBackendError: There is no backend of that name.
@@ -78,6 +80,7 @@ class PythonTool:
         services: str | ServiceBase | None = None,
         service_name: str = "python_executor",
         namespace: str | None = None,
+        max_output_chars: int | None = None,
     ) -> None:
         if not isinstance(name, str) or not name.isidentifier():
             raise InvalidArgumentError("name", name, "an identifier such as 'python'")
@@ -89,17 +92,19 @@ class PythonTool:
             "services": services,
             "service_name": service_name,
             "namespace": namespace,
+            "max_output_chars": max_output_chars,
         }
         # Checks the timeout at the door, with the executor's own words.
         Execution("", timeout)
         self._timeout = timeout
+        self._limit = None if max_output_chars is None else CharacterLimit(max_output_chars)
         self.name = name
         self.description = (
             f"{_DESCRIPTION} {_KEPT if persistent else _FRESH}"
             if description is None
             else description
         )
-        self._executor = _make_executor(
+        self._executor = make_executor(
             services, service_name, namespace, persistent=persistent, timeout=timeout
         )
         self._closed = False
@@ -117,16 +122,20 @@ class PythonTool:
             ServiceError: The service is gone, or the call to it failed.
             ClosedError: This tool is closed.
         """
-        return plain_text(self.run(code))
+        return self.tell(self.run(code))
+
+    def tell(self, result: ExecutionResult) -> str:
+        """Return what a model should read of a result, within the limit."""
+        return plain_text(result if self._limit is None else limited(result, self._limit))
 
     @property
     def function(self) -> Callable[[str], str]:
-        """This tool as a plain function, for `GRPOTrainer(tools=[...])` and whoever inspects it.
+        r"""This tool as a plain function, for `GRPOTrainer(tools=[...])` and whoever inspects it.
 
         Example:
             >>> with PythonTool() as python:
             ...     python.function.__name__, python.function("6 * 7")
-            ('python', '42\\n')
+            ('python', '42\n')
         """
 
         def function(code: str) -> str:

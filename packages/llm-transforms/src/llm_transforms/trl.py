@@ -1,8 +1,8 @@
 """The Python tool for TRL: a function in `tools`, or an environment with names that last.
 
-`GRPOTrainer(tools=[PythonTool(...).function])` needs nothing of this module: all rollouts share that
-tool, so its programs start afresh. With `environment_factory=PythonEnvironments(...)` each rollout has a
-session of its own. Needs the extra `llm-transforms[trl]`.
+`GRPOTrainer(tools=[PythonTool(...).function])` needs nothing of this module: all rollouts share
+that tool, so its programs start afresh. With `environment_factory=PythonEnvironments(...)` each
+rollout has a session of its own. Needs the extra `llm-transforms[trl]`.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class PythonEnvironments:
             which each environment is a session; None gives each a process of its own.
         service_name: Name of the executor among the services.
         namespace: Namespace of a backend's services, "services" if None.
+        max_output_chars: Characters of a program's output that the model is told; None for all.
 
     Raises:
         ServiceNotFoundError: The namespace has no service of that name. The first environment is
@@ -74,7 +75,8 @@ class PythonEnvironments:
     Example (of its use)::
 
         with PythonEnvironments(services="local") as environments:
-            GRPOTrainer(model, rewards, train_dataset=rows, environment_factory=environments).train()
+            trainer = GRPOTrainer(..., environment_factory=environments)
+            trainer.train()
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class PythonEnvironments:
         services: str | ServiceBase | None = None,
         service_name: str = "python_executor",
         namespace: str | None = None,
+        max_output_chars: int | None = None,
     ) -> None:
         self._environment = environment
         self._settings: dict[str, Any] = {
@@ -93,6 +96,7 @@ class PythonEnvironments:
             "services": services,
             "service_name": service_name,
             "namespace": namespace,
+            "max_output_chars": max_output_chars,
         }
         self._tools: list[PythonTool] = []
         self._closed = False

@@ -25,6 +25,7 @@ class PythonToolsetConfig(vf.ToolsetConfig):
             interpreters of a service. None runs programs in the tool's server itself.
         service_name: Name of the executor among the services.
         namespace: Namespace of the services, "services" if None.
+        max_output_chars: Characters of a program's output that the model is told; None for all.
     """
 
     persistent: bool = True
@@ -32,6 +33,7 @@ class PythonToolsetConfig(vf.ToolsetConfig):
     services: str | None = None
     service_name: str = "python_executor"
     namespace: str | None = None
+    max_output_chars: int | None = None
 
 
 class PythonToolset(vf.Toolset[PythonToolsetConfig]):
@@ -64,6 +66,7 @@ class PythonToolset(vf.Toolset[PythonToolsetConfig]):
                 services=settings.services,
                 service_name=settings.service_name,
                 namespace=settings.namespace,
+                max_output_chars=settings.max_output_chars,
             )
         )
 

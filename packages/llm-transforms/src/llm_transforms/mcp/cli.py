@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import anyio
 
+from llm_transforms.errors import TransformError
 from llm_transforms.mcp.server import Cancel, PythonServer
 from llm_transforms.tool import PythonTool
 from python_executor import PythonExecutorService
-from services_core import Handle, ServiceBase, call_each_replica, get_services
+from services_core import Handle, ServiceBase, ServiceError, call_each_replica, get_services
 
 # Of a pool of the server's own. Calls that wait need a thread each, and cancelling needs one more.
 _SERVICE_NAME = "python_executor"
@@ -26,10 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; None takes that of this process.
 
     Returns:
-        The exit status.
+        The exit status: 0, as one that can't begin exits with 2 and says why.
     """
-    options = _parser().parse_args(arguments)
-    with _opened(options) as (tool, cancel):
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    with ExitStack() as stack:
+        try:
+            tool, cancel = stack.enter_context(_opened(options))
+        except (ServiceError, TransformError, ValueError) as error:
+            parser.exit(2, f"{parser.prog}: {error}\n")
         server = PythonServer(
             tool,
             cancel,
@@ -51,6 +57,7 @@ def _opened(options: argparse.Namespace) -> Iterator[tuple[PythonTool, Cancel]]:
             service_name=options.service_name,
             persistent=not options.stateless,
             timeout=options.timeout,
+            max_output_chars=options.max_output_chars,
         ) as tool:
             yield tool, _canceller(executor)
 
@@ -78,7 +85,7 @@ def _registry(options: argparse.Namespace) -> Iterator[ServiceBase]:
 
 
 def _canceller(executor: object) -> Cancel:
-    """Return what cancels an execution on whichever replica it is; a service may lack the method."""
+    """Return what cancels an execution, on whichever replica; a service may lack the method."""
 
     def cancel(identifier: str) -> bool:
         method = getattr(executor, "cancel", None)
@@ -106,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--stateless", action="store_true", help="start each program afresh, several at a time"
+    )
+    parser.add_argument(
+        "--max-output-chars", type=int, default=20_000, help="of stdout, of stderr and of the value"
     )
     service = parser.add_argument_group("programs run on a service of others")
     service.add_argument("--services", metavar="BACKEND", help="its backend: local, ray, ...")

@@ -31,7 +31,7 @@ from mcp_types import (
     Tool,
 )
 
-from llm_transforms.results import images_of, plain_text, rejected
+from llm_transforms.results import images_of, rejected
 from llm_transforms.tool import PythonTool, parameters, start_thread
 from python_executor import Execution, ExecutionResult, InvalidArgumentError
 from services_core import ServiceError
@@ -93,7 +93,9 @@ class PythonServer:
         async with stdio_server() as (read, write):
             await server.run(read, write, server.create_initialization_options())
 
-    async def _list(self, context: object, request: PaginatedRequestParams | None) -> ListToolsResult:
+    async def _list(
+        self, context: object, request: PaginatedRequestParams | None
+    ) -> ListToolsResult:
         return ListToolsResult(tools=self.tools())
 
     def tools(self) -> list[Tool]:
@@ -127,11 +129,11 @@ class PythonServer:
         try:
             execution = self._execution(arguments, identifier)
         except (InvalidArgumentError, TypeError) as error:
-            return _answer(rejected(str(error)))
+            return self._answer(rejected(str(error)))
         async with self._turn:
             running = start_thread(lambda: self._tool.run(execution))
             try:
-                return _answer(await asyncio.wrap_future(running))
+                return self._answer(await asyncio.wrap_future(running))
             except ServiceError as error:
                 return _failure(str(error))
             except asyncio.CancelledError:
@@ -147,7 +149,9 @@ class PythonServer:
         timeout = self._timeout if timeout is None else timeout
         execution = Execution(arguments.get("code", None), timeout, execution_id=identifier)  # type: ignore[arg-type]  # a model may send anything; it is checked
         if timeout > self._max_timeout:
-            raise TypeError(f"timeout must be at most {self._max_timeout:g} seconds, not {timeout:g}")
+            raise TypeError(
+                f"timeout must be at most {self._max_timeout:g} seconds, not {timeout:g}"
+            )
         return execution
 
     async def _end(self, running: Future[ExecutionResult], identifier: str) -> None:
@@ -169,16 +173,15 @@ class PythonServer:
                 return _failure(str(error))
         return CallToolResult(content=[TextContent(text="All names and files are gone.")])
 
-
-def _answer(result: ExecutionResult) -> CallToolResult:
-    content: list[ContentBlock] = []
-    for image in images_of(result):  # data:image/png;base64,...
-        kind, _, data = image.removeprefix("data:").partition(";base64,")
-        content.append(ImageContent(data=data, mime_type=kind))
-    text = plain_text(result)
-    if text or not content:
-        content.insert(0, TextContent(text=text))
-    return CallToolResult(content=content, is_error=not result["success"])
+    def _answer(self, result: ExecutionResult) -> CallToolResult:
+        content: list[ContentBlock] = []
+        for image in images_of(result):  # data:image/png;base64,...
+            kind, _, data = image.removeprefix("data:").partition(";base64,")
+            content.append(ImageContent(data=data, mime_type=kind))
+        text = self._tool.tell(result)
+        if text or not content:
+            content.insert(0, TextContent(text=text))
+        return CallToolResult(content=content, is_error=not result["success"])
 
 
 def _failure(text: str) -> CallToolResult:
