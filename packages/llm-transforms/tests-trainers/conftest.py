@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import uuid
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from tempfile import gettempdir
 from types import ModuleType
 
 import psutil
@@ -29,9 +32,11 @@ def no_process_is_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def services(request: pytest.FixtureRequest) -> Iterator[ServiceBase]:
-    """An empty namespace that processes of this machine share."""
-    with get_services("local", f"test-{request.node.name}") as services:
+def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceBase]:
+    """An empty namespace that processes of this machine share, whatever their TMPDIR."""
+    directory = Path(gettempdir()) / f"services-local-{os.getuid()}"
+    monkeypatch.setenv("SERVICES_LOCAL_DIR", str(directory))
+    with get_services("local", f"test-{uuid.uuid4().hex}") as services:
         yield services
 
 

@@ -2,6 +2,9 @@
 
 verifiers gives a task its tools as servers that it starts itself, one for each rollout, so the
 names of a rollout are its own. Needs the extra `llm-transforms[verifiers]`.
+
+These servers have a TMPDIR of their own, by which services of the local backend are looked for: set
+SERVICES_LOCAL_DIR where they are registered and where verifiers runs, and they meet.
 """
 
 from __future__ import annotations
