@@ -35,6 +35,9 @@ WORKSPACE = read_workspace()
 PACKAGES = list(WORKSPACE.packages.values())
 DIST = ROOT / "dist"
 
+# The Python that the exact torch of `trainers` is there for.
+TRAINERS_PYTHON = "3.11"
+
 # The lookup is nox's own, so what is found here is found again when an environment is made of it.
 PYTHONS = os.environ.get("WORKSPACE_PYTHONS", "").split() or [
     version for version in WORKSPACE.pythons if get_interpreter(version)
@@ -122,8 +125,8 @@ def typing(session: nox.Session) -> None:
     session.install(*editable(PACKAGES), *groups, "--group=typing", "--group=examples")
     for package in PACKAGES:
         session.run("mypy", str(package.path / "src"), str(package.path / "tests"))
-        if (science := package.path / "tests-science").is_dir():
-            session.run("mypy", str(science))
+        for folder in sorted(package.path.glob("tests-*")):
+            session.run("mypy", str(folder))
     session.run("mypy", "noxfile.py", "docs/conf.py", *map(str, sorted(Path(".ci").rglob("*.py"))))
     for folder in ("examples", "benchmarks", "tests-integration"):
         if Path(folder).is_dir():
@@ -273,6 +276,20 @@ def science(session: nox.Session) -> None:
             group = package.group("science")
             session.install("--compile-bytecode", *editable([package]), "--group", group)
             pytest(session, str(package.path / "tests-science"))
+
+
+@nox.session(python=MAIN, tags=["ci"])
+def trainers(session: nox.Session) -> None:
+    """Train with the adapters for TRL and verifiers, on the CPU (Python 3.11 alone)."""
+    if MAIN != TRAINERS_PYTHON:
+        session.log(f"Nothing to do: PyTorch is installed for Python {TRAINERS_PYTHON} alone.")
+        return
+    for package in PACKAGES:
+        if "trainers" in package.groups:
+            session.install(*editable([package]), "--group", package.group("trainers"))
+            # Models so small lose by threads.
+            session.env["OMP_NUM_THREADS"] = "1"
+            pytest(session, str(package.path / "tests-trainers"))
 
 
 @nox.session(python=MAIN, tags=["ci"])

@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 from trl.chat_template_utils import qwen3_chat_template
 
-from llm_transforms.tool import PythonTool
+from llm_transforms import PythonTool
 from llm_transforms.trl import PythonEnvironments
 
 Messages = list[dict[str, Any]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from types import ModuleType
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from transformers.utils import get_json_schema
 
 from llm_transforms import ClosedError
-from llm_transforms.tool import PythonTool
+from llm_transforms import PythonTool
 from llm_transforms.trl import PythonEnvironment, PythonEnvironments
 from services_core import Handle, ServiceBase, ServiceNotFoundError
 
@@ -134,9 +133,17 @@ def test_environments_whose_service_is_not_there_are_an_error_at_once(
 @pytest.mark.parametrize(
     ("option", "told"), [(None, "'n is gone\\n'"), ("--environments", "'42\\n'")]
 )
-def test_the_example_trains(example: ModuleType, option: str | None, told: str) -> None:
-    command = [sys.executable, str(example.__file__), "--steps=1", *([option] if option else [])]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def test_the_example_trains(
+    example: ModuleType,
+    option: str | None,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = [option] if option else []
+    monkeypatch.setattr(sys, "argv", ["trl_grpo.py", "--steps=1", *options])
+    example.main()
+    output = capsys.readouterr().out
     assert f"The tool said: [['n is 6\\n', {told}], ['n is 6\\n', {told}]]" in output
     assert "1 steps; calls a rollout: [2.0]" in output
 

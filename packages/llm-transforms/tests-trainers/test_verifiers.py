@@ -1,7 +1,7 @@
 """An agent of verifiers plays a task with the tool; its model is a scripted server on loopback.
 
-Agent, harness, tool server and its client are verifiers' own: the harness is a chat loop in a process
-of its own, made by uv, and asks the "model" with the openai package.
+Agent, harness, tool server and its client are verifiers' own: the harness is a chat loop in a
+process of its own, made by uv, and asks the "model" with the openai package.
 """
 
 from __future__ import annotations
@@ -75,12 +75,14 @@ class _Answer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: object) -> None:
+    def log_message(self, *arguments: object) -> None:
         """Say nothing."""
 
 
 @pytest.fixture
-def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedModel]:
+def model(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ScriptedModel]:
     monkeypatch.setenv("SCRIPTED_API_KEY", "none")
     with ScriptedModel(request.param) as server:
         thread = threading.Thread(target=server.serve_forever)

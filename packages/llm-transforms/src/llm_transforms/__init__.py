@@ -2,6 +2,7 @@
 
 Start with `ChatEnv`, a batch of chats, and append a `PythonInterpreter` to it. `parsing` finds
 programs in replies and is useful alone; `results` turns what came of them into messages.
+`PythonTool` is for trainers that call functions; `openai`, `trl`, `verifiers` and `mcp` are adapters.
 """
 
 from llm_transforms.chat import ChatEnv
@@ -10,6 +11,7 @@ from llm_transforms.errors import (
     ClosedError,
     InvalidArgumentError,
     InvalidMessageError,
+    MissingExtraError,
     NotAnExecutorError,
     NotResetError,
     TransformError,
@@ -33,6 +35,7 @@ from llm_transforms.results import (
     ResultFormatter,
     result_formatter,
 )
+from llm_transforms.tool import PythonTool
 from llm_transforms.transform import Transform
 
 __all__ = [
@@ -48,10 +51,12 @@ __all__ = [
     "InvalidMessageError",
     "MarkdownFences",
     "Message",
+    "MissingExtraError",
     "NotAnExecutorError",
     "NotResetError",
     "Outcome",
     "PythonInterpreter",
+    "PythonTool",
     "ResultFormatter",
     "TextFormat",
     "Transform",

@@ -13,11 +13,7 @@ from typing import Any, Self, TypeVar
 from llm_transforms.errors import ClosedError, InvalidArgumentError
 from llm_transforms.placement import make_executor
 from llm_transforms.results import CharacterLimit, limited, plain_text, rejected
-from python_executor import (
-    Execution,
-    ExecutionResult,
-    InvalidArgumentTypeError,
-)
+from python_executor import Execution, ExecutionResult, InvalidArgumentTypeError
 from python_executor import InvalidArgumentError as InvalidExecutionError
 from services_core import ServiceBase
 
@@ -99,11 +95,7 @@ class PythonTool:
         self._timeout = timeout
         self._limit = None if max_output_chars is None else CharacterLimit(max_output_chars)
         self.name = name
-        self.description = (
-            f"{_DESCRIPTION} {_KEPT if persistent else _FRESH}"
-            if description is None
-            else description
-        )
+        self.description = describe(persistent=persistent) if description is None else description
         self._executor = make_executor(
             services, service_name, namespace, persistent=persistent, timeout=timeout
         )
@@ -222,6 +214,15 @@ class PythonTool:
 
 
 _DEFAULTS: Mapping[str, Any] = PythonTool.__init__.__kwdefaults__ or {}
+
+
+def describe(*, persistent: bool) -> str:
+    """Return what models are told a Python tool does.
+
+    Args:
+        persistent: Whether names last from one call to the next.
+    """
+    return f"{_DESCRIPTION} {_KEPT if persistent else _FRESH}"
 
 
 def parameters() -> dict[str, Any]:

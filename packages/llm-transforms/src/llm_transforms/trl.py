@@ -26,11 +26,11 @@ class PythonEnvironment:
     is a tool that the model is told of, by its name, type hints and docstring in Google style.
 
     Args:
-        tool: A persistent tool of this environment's own.
+        tool: A persistent tool of this environment's own; an attribute, for rewards to look into.
     """
 
     def __init__(self, tool: PythonTool) -> None:
-        self._tool = tool
+        self.tool = tool
 
     def reset(self, **row: Any) -> None:
         """Forget all names, before a rollout.
@@ -38,7 +38,7 @@ class PythonEnvironment:
         Args:
             **row: The columns of the data set's row, which TRL passes.
         """
-        self._tool.reset()
+        self.tool.reset()
 
     def python(self, code: str) -> str:
         """Run a Python program and return what it prints. Names are kept from call to call.
@@ -49,7 +49,7 @@ class PythonEnvironment:
         Returns:
             What it printed, or why it failed.
         """
-        return self._tool(code)
+        return self.tool(code)
 
 
 class PythonEnvironments:
@@ -98,7 +98,7 @@ class PythonEnvironments:
             "namespace": namespace,
             "max_output_chars": max_output_chars,
         }
-        self._tools: list[PythonTool] = []
+        self.tools: list[PythonTool] = []
         self._closed = False
 
     def __call__(self) -> PythonEnvironment:
@@ -110,14 +110,14 @@ class PythonEnvironments:
         if self._closed:
             raise ClosedError(self)
         tool = PythonTool(persistent=True, **self._settings)
-        self._tools.append(tool)
+        self.tools.append(tool)
         return self._environment(tool)
 
     def close(self) -> None:
         """End the processes and sessions of all environments; a service runs on."""
         self._closed = True
-        while self._tools:
-            self._tools.pop().close()
+        while self.tools:
+            self.tools.pop().close()
 
     def __enter__(self) -> Self:
         return self
@@ -131,4 +131,4 @@ class PythonEnvironments:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<PythonEnvironments, {len(self._tools)} open>"
+        return f"<PythonEnvironments, {len(self.tools)} open>"

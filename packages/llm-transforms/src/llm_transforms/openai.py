@@ -1,0 +1,76 @@
+"""OpenAI-style message lists: the tool to offer, and the answers to its calls. No dependency.
+
+Messages may be dicts or the objects of the `openai` package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llm_transforms.interpreter import PythonInterpreter
+from llm_transforms.messages import Message
+from llm_transforms.tool import describe, parameters
+
+_FIELDS = ("content", "tool_calls", "function_call")
+
+
+def openai_tool(
+    *, name: str = "python", description: str | None = None, persistent: bool = False
+) -> dict[str, Any]:
+    """Return the tool as `tools=[...]` of the chat completions API wants it.
+
+    Args:
+        name: What models call it by.
+        description: What models are told it does; None says what there is to say.
+        persistent: Whether names last from one call to the next.
+
+    Example:
+        >>> openai_tool()["function"]["name"]
+        'python'
+    """
+    function = {
+        "name": name,
+        "description": describe(persistent=persistent) if description is None else description,
+        "parameters": parameters(),
+    }
+    return {"type": "function", "function": function}
+
+
+def answer_tool_calls(interpreter: PythonInterpreter, messages: Sequence[Any]) -> list[Message]:
+    r"""Run the tool calls of the last message, and return the messages that answer them.
+
+    There is one for each call, in their order, with its `tool_call_id`: also for arguments that are
+    no JSON, and for tools that don't exist. All programs are one call to a service.
+
+    Args:
+        interpreter: One with `code_format="openai"` and `results="openai"`. With `persistent=True`
+            it keeps the names of this chat until `interpreter.reset([0])`.
+        messages: The chat. What isn't an assistant's last message with calls has no answers.
+
+    Raises:
+        ServiceError: See `PythonInterpreter.step`.
+
+    Example:
+        >>> function = {"name": "python", "arguments": '{"code": "print(6 * 7)"}'}
+        >>> call = {"id": "call_1", "type": "function", "function": function}
+        >>> chat = [{"role": "assistant", "content": None, "tool_calls": [call]}]
+        >>> with PythonInterpreter(code_format="openai", results="openai") as interpreter:
+        ...     answer_tool_calls(interpreter, chat)
+        [{'role': 'tool', 'tool_call_id': 'call_1', 'content': '42\n'}]
+    """
+    if not messages:
+        return []
+    chat = [_as_dict(message) for message in messages]
+    return interpreter.step([chat], [chat[-1]])[0]
+
+
+def _as_dict(message: Any) -> Message:
+    """Return a message as a dict; its calls stay as they are, the code format reads both."""
+    if isinstance(message, Mapping):
+        return dict(message)
+    fields = {name: getattr(message, name, None) for name in _FIELDS}
+    return {
+        "role": message.role,
+        **{name: value for name, value in fields.items() if value is not None},
+    }

@@ -1,0 +1,65 @@
+"""OpenAI-style message lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from llm_transforms import PythonInterpreter
+from llm_transforms.openai import answer_tool_calls, openai_tool
+
+
+@pytest.fixture
+def interpreter() -> Iterator[PythonInterpreter]:
+    with PythonInterpreter(code_format="openai", results="openai", persistent=True) as interpreter:
+        yield interpreter
+
+
+def call(number: int, arguments: str, name: str = "python") -> dict[str, Any]:
+    function = {"name": name, "arguments": arguments}
+    return {"id": f"call_{number}", "type": "function", "function": function}
+
+
+def asked(*calls: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"role": "user", "content": "What is 6 * 7?"},
+        {"role": "assistant", "content": None, "tool_calls": list(calls)},
+    ]
+
+
+def test_each_call_is_answered_by_its_id_in_order(interpreter: PythonInterpreter) -> None:
+    first, second = (json.dumps({"code": code}) for code in ("n = 6", "print(n * 7)"))
+    assert answer_tool_calls(interpreter, asked(call(1, first), call(2, second))) == [
+        {"role": "tool", "tool_call_id": "call_1", "content": ""},
+        {"role": "tool", "tool_call_id": "call_2", "content": "42\n"},
+    ]
+    more = answer_tool_calls(interpreter, asked(call(3, json.dumps({"code": "n"}))))
+    assert more == [{"role": "tool", "tool_call_id": "call_3", "content": "6\n"}]
+
+
+def test_calls_that_cannot_be_run_are_answered_too(interpreter: PythonInterpreter) -> None:
+    calls = [call(1, '{"code": "1'), call(2, "{}", "search"), call(3, '{"code": "6 * 7"}')]
+    malformed, unknown, good = answer_tool_calls(interpreter, asked(*calls))
+    assert (malformed["tool_call_id"], unknown["tool_call_id"]) == ("call_1", "call_2")
+    assert "JSON" in malformed["content"]
+    assert "search" in unknown["content"]
+    assert good["content"] == "42\n"
+
+
+def test_what_holds_no_calls_has_no_answers(interpreter: PythonInterpreter) -> None:
+    assert answer_tool_calls(interpreter, []) == []
+    assert answer_tool_calls(interpreter, [{"role": "assistant", "content": "42"}]) == []
+    told = {"role": "user", "content": "", "tool_calls": [call(1, '{"code": "1"}')]}
+    assert answer_tool_calls(interpreter, [told]) == []
+
+
+def test_the_tool_is_described() -> None:
+    tool = openai_tool(name="execute_python", persistent=True)
+    assert tool["type"] == "function"
+    assert tool["function"]["name"] == "execute_python"
+    assert "Names, imports and files are kept" in tool["function"]["description"]
+    assert tool["function"]["parameters"]["required"] == ["code"]
+    assert openai_tool(description="Do it.")["function"]["description"] == "Do it."
