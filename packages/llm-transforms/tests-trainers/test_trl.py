@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from transformers.utils import get_json_schema
 
-from llm_transforms import ClosedError
-from llm_transforms import PythonTool
+from llm_transforms import ClosedError, PythonTool
 from llm_transforms.trl import PythonEnvironment, PythonEnvironments
 from services_core import Handle, ServiceBase, ServiceNotFoundError
 

@@ -12,8 +12,7 @@ from typing import get_type_hints
 
 import pytest
 
-from llm_transforms import ClosedError, InvalidArgumentError
-from llm_transforms import PythonTool
+from llm_transforms import ClosedError, InvalidArgumentError, PythonTool
 from python_executor import Execution, PythonExecutorService
 from services_core import Handle, ServiceBase, ServiceNotFoundError
 

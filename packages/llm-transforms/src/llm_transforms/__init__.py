@@ -2,7 +2,7 @@
 
 Start with `ChatEnv`, a batch of chats, and append a `PythonInterpreter` to it. `parsing` finds
 programs in replies and is useful alone; `results` turns what came of them into messages.
-`PythonTool` is for trainers that call functions; `openai`, `trl`, `verifiers` and `mcp` are adapters.
+`PythonTool` is for trainers that call functions; `openai`, `trl`, `verifiers` and `mcp` adapt it.
 """
 
 from llm_transforms.chat import ChatEnv

@@ -78,7 +78,7 @@ class PythonTool:
         namespace: str | None = None,
         max_output_chars: int | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name.isidentifier():
+        if not name or not name.isidentifier():
             raise InvalidArgumentError("name", name, "an identifier such as 'python'")
         self._settings: dict[str, Any] = {
             "name": name,

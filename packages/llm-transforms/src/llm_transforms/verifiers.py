@@ -76,7 +76,8 @@ class PythonToolset(vf.Toolset[PythonToolsetConfig]):
     @vf.tool
     async def python(self, code: str) -> str:
         """Run a Python program and return what it prints."""
-        return await self._tool.aio(code)
+        told: str = await self._tool.aio(code)
+        return told
 
 
 if __name__ == "__main__":  # how verifiers starts it

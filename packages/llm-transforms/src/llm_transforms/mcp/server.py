@@ -147,7 +147,8 @@ class PythonServer:
             raise TypeError(f"unknown arguments {', '.join(unknown)}; there are code and timeout")
         timeout = arguments.get("timeout")
         timeout = self._timeout if timeout is None else timeout
-        execution = Execution(arguments.get("code", None), timeout, execution_id=identifier)  # type: ignore[arg-type]  # a model may send anything; it is checked
+        # A model may send anything, which is checked here.
+        execution = Execution(arguments.get("code"), timeout, execution_id=identifier)  # type: ignore[arg-type]
         if timeout > self._max_timeout:
             raise TypeError(
                 f"timeout must be at most {self._max_timeout:g} seconds, not {timeout:g}"
