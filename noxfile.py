@@ -125,8 +125,8 @@ def typing(session: nox.Session) -> None:
     session.install(*editable(PACKAGES), *groups, "--group=typing", "--group=examples")
     for package in PACKAGES:
         session.run("mypy", str(package.path / "src"), str(package.path / "tests"))
-        for folder in sorted(package.path.glob("tests-*")):
-            session.run("mypy", str(folder))
+        for more in sorted(package.path.glob("tests-*")):
+            session.run("mypy", str(more))
     session.run("mypy", "noxfile.py", "docs/conf.py", *map(str, sorted(Path(".ci").rglob("*.py"))))
     for folder in ("examples", "benchmarks", "tests-integration"):
         if Path(folder).is_dir():
