@@ -150,7 +150,7 @@ def add_rounds(parser: argparse.ArgumentParser, default: int = 20) -> None:
     rounds = parser.add_mutually_exclusive_group()
     rounds.add_argument(
         "--rounds",
-        type=_at_least_one,
+        type=at_least_one,
         default=default,
         help=f"how many turns each contestant gets, of what takes long fewer (default: {default})",
     )
@@ -163,7 +163,8 @@ def add_rounds(parser: argparse.ArgumentParser, default: int = 20) -> None:
     )
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """Read a positive number of the command line."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")

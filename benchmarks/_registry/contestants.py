@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import itertools
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from _ray import own_ray
 
 from _registry.peers import Peer, bare_socket, raw_connection
 from _registry.service import Echo
@@ -105,22 +106,8 @@ def ray_side(leave_out: Callable[[str], None]) -> Iterator[RaySide]:
     Args:
         leave_out: Is told which peer isn't installed, and how to install it.
     """
-    # What Ray and TorchRL say to users is no concern of a benchmark's.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RL_LOGGING_LEVEL", "ERROR")
-    import ray  # only if it takes part: it takes a second
-
     with ExitStack() as stack:
-        # "local": never the cluster that RAY_ADDRESS may name. TorchRL's registry holds a CPU.
-        ray.init(
-            "local",
-            num_cpus=4,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        stack.callback(ray.shutdown)
+        ray = stack.enter_context(own_ray())
         services = stack.enter_context(get_services("ray", NAMESPACE))
         handle = services.register(NAME, Echo, num_cpus=0)
         actor_class: Any = ray.remote(Echo)
