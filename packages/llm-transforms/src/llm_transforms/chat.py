@@ -71,10 +71,7 @@ class ChatEnv:
         Raises:
             NotResetError: An environment has none yet.
         """
-        missing = [number for number, chat in enumerate(self._chats) if chat is None]
-        if missing:
-            raise NotResetError(missing)
-        return [[dict(message) for message in chat] for chat in self._chats if chat is not None]
+        return [[message.copy() for message in chat] for chat in self._begun()]
 
     def append_transform(self, transform: Transform) -> ChatEnv:
         """Return a new environment whose replies `transform` answers too, after the others.
@@ -149,7 +146,8 @@ class ChatEnv:
         If a transform raises, the chats are as they were before.
         """
         self._check_open()
-        chats = self.chats
+        # Transforms change no messages, so that only what is returned has to be copies of them.
+        chats = [chat.copy() for chat in self._begun()]
         replies = _check_sequence("replies", replies, len(self))
         messages = [
             None if reply is None else as_message(reply, "assistant", f"replies[{number}]")
@@ -162,7 +160,7 @@ class ChatEnv:
             answers = transform.step(chats, messages)
             for chat, answer in zip(chats, answers, strict=True):
                 chat.extend(answer)
-        self._chats = list(chats)
+        self._chats[:] = chats
         return self.chats
 
     def close(self) -> None:
@@ -197,6 +195,13 @@ class ChatEnv:
         if self.system_prompt is not None and messages[0]["role"] != "system":
             messages.insert(0, {"role": "system", "content": self.system_prompt})
         return messages
+
+    def _begun(self) -> list[list[Message]]:
+        """The chats themselves."""
+        begun = [chat for chat in self._chats if chat is not None]
+        if len(begun) < len(self._chats):
+            raise NotResetError([i for i, chat in enumerate(self._chats) if chat is None])
+        return begun
 
     def _numbers(self, environments: Collection[int] | None) -> list[int]:
         if environments is None:
