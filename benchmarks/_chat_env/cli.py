@@ -86,7 +86,8 @@ def play(options: argparse.Namespace, session: Session) -> None:
 
 def chosen(rows: dict[str, OpenChats], data: Path, most: int, session: Session) -> list[Reply]:
     """The replies that take part; says which don't."""
-    agreed = agree(referees(rows), replies_in(data), most)
+    with session.console.status("Replies are played once, to choose those that all answer alike."):
+        agreed = agree(referees(rows), replies_in(data), most)
     session.console.print(
         f"{len(agreed.replies):,} replies take part. Left out: {agreed.failed} whose programs "
         f"fail, {agreed.differing} that TorchRL answers otherwise.",
