@@ -34,7 +34,7 @@ LABELS = {"local": "local", "ray": "Ray"}
 # How many times faster than TorchRL a step of so many environments over Ray shall be.
 _TARGETS = {128: {STATELESS: 6.0, SESSIONS: 20.0, NAMESPACE_MODE: 40.0}}
 # A contestant's share of a round are steps of about so many environments; the slow peer has fewer.
-_SHARE, _PEERS_SHARE = 128, 32
+_SHARE, _PEERS_SHARE = 64, 32
 
 
 def row_of(backend: str, mode: str) -> str:
