@@ -31,7 +31,7 @@ class Joined:
 
 
 def test_every_name_makes_what_has_that_name() -> None:
-    assert {name: code_format(name).name for name in CODE_FORMATS} == {"markdown": "markdown"}
+    assert [code_format(name).name for name in CODE_FORMATS] == list(CODE_FORMATS)
     names = ["code_blocks", "interpreter", "openai", "output", "output_fence", "tool_response"]
     assert sorted(RESULT_FORMATTERS) == names
     assert [result_formatter(name).name for name in names] == names

@@ -22,6 +22,7 @@ class CodeBlock:
         info: All that the reply says beside the code: a fence's info string.
         problem: What is malformed, in words for the model; None for a block that can be run.
         call_id: Identifier of the tool call, for the formats that have one.
+        tool: Name of the tool that the call names; empty for what is no tool call.
     """
 
     code: str
@@ -31,6 +32,7 @@ class CodeBlock:
     info: str = ""
     problem: str | None = None
     call_id: str | None = None
+    tool: str = ""
 
 
 @runtime_checkable
