@@ -22,11 +22,15 @@ from llm_transforms.interpreter import PythonInterpreter
 from llm_transforms.messages import Message
 from llm_transforms.parsing import (
     CODE_FORMATS,
+    AnyOf,
     CodeBlock,
     CodeFormat,
     MarkdownFences,
+    TaggedCode,
     TextFormat,
+    ToolCallFormat,
     code_format,
+    select_blocks,
 )
 from llm_transforms.results import (
     RESULT_FORMATTERS,
@@ -41,6 +45,7 @@ from llm_transforms.transform import Transform
 __all__ = [
     "CODE_FORMATS",
     "RESULT_FORMATTERS",
+    "AnyOf",
     "BatchSizeError",
     "ChatEnv",
     "ClosedError",
@@ -58,11 +63,14 @@ __all__ = [
     "PythonInterpreter",
     "PythonTool",
     "ResultFormatter",
+    "TaggedCode",
     "TextFormat",
+    "ToolCallFormat",
     "Transform",
     "TransformError",
     "TransformInUseError",
     "UnknownNameError",
     "code_format",
     "result_formatter",
+    "select_blocks",
 ]

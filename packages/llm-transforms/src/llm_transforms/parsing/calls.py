@@ -202,8 +202,9 @@ def read_alone(text: str) -> Reading:
     """Read JSON that has a text to itself."""
     start = len(text) - len(text.lstrip())
     reading = JSONReader(text).read(start)
-    if reading.problem is None and text[reading.end :].strip():
-        return Reading(reading.value, reading.end, "there is more after its end", reading.end)
+    if reading.problem is None and (more := text[reading.end :].lstrip()):
+        end = len(text) - len(more)
+        return Reading(reading.value, end, "there is more after its end", end)
     return reading
 
 

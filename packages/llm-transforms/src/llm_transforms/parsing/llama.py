@@ -53,25 +53,23 @@ class Llama3PythonTag(ToolCallFormat):
             if in_quotes(text, start, position):
                 continue
             tagged = True
-            ending = _END.search(text, position)
-            end = ending.start() if ending else len(text)
             found = list(self._json_calls(text, reader, start, position))
             if not found:
-                found = [self._program(text, start, position, end)]
-            # What stands in JSON is no end.
-            position = max(end, found[-1].end)
-            if (ending := _END.match(text, position)) and ending[0] != _TAG:
-                position = ending.end()
+                found = [self._program(text, start, position)]
+            position = found[-1].end
             yield from found
         if not tagged:
             start = _skip(_SPACE, text, 0)
             yield from self._json_calls(text, reader, start, start, tagged=False)
 
-    def _program(self, text: str, start: int, position: int, end: int) -> Call:
-        code = text[position:end]
+    def _program(self, text: str, start: int, position: int) -> Call:
+        ending = _END.search(text, position)
+        code = text[position : ending.start() if ending else len(text)]
+        end = position + len(code)
+        if ending is not None and ending[0] != _TAG:
+            end = ending.end()
         other = _BUILT_IN.match(code)
-        tool = other[1] if other else self.tools[0]
-        return Call(start, end, tool, code=code)
+        return Call(start, end, other[1] if other else self.tools[0], code=code)
 
     def _json_calls(
         self, text: str, reader: JSONReader, start: int, position: int, *, tagged: bool = True

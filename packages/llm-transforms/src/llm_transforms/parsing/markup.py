@@ -102,6 +102,11 @@ class Markup:
                 position = after
         else:
             arguments, position = self._arguments(text, position)
+        if problem is not None or not arguments:
+            # What stands there instead belongs to the call too.
+            other = self._patterns["delimiter"].search(text, position)
+            if other is not None and other[0] in (self.function_end, self.closing):
+                position = other.start()
         for ending in (self.function_end, self.closing):
             after = _skip(text, position)
             if text.startswith(ending, after):
