@@ -382,6 +382,63 @@ def test_a_format_with_options_is_taken_and_pickles() -> None:
         assert len(again.step([[]], [reply])[0]) == 1
 
 
+CALL = '<tool_call>\n{"name": "python", "arguments": {"code": "print(6 * 7)"}}\n</tool_call>'
+
+
+def test_programs_are_found_in_the_format_of_the_model() -> None:
+    with make_env(3, code_format="hermes", results="tool_response", timeout=20.0) as env:
+        told = answers(env, [CALL, python("print(1)"), CALL.replace('"code"', '"cod"')])
+    assert told[:2] == [["<tool_response>\n42\n</tool_response>"], []]
+    assert "RejectedError" in told[2][0]
+    assert "code" in told[2][0]
+
+
+def test_several_formats_are_taken_at_once() -> None:
+    for chosen in (["markdown", "hermes"], "auto"):
+        with make_env(1, code_format=chosen, timeout=20.0) as env:
+            assert answers(env, [f"{CALL}\n{python('print(1)')}"]) == [
+                [done(1, "42"), done(2, "1")]
+            ]
+
+
+def test_every_call_of_an_openai_message_is_answered_whichever_run() -> None:
+    calls = [
+        {
+            "id": f"call_{n}",
+            "type": "function",
+            "function": {"name": "python", "arguments": f'{{"code": "x = {n}; print(x)"}}'},
+        }
+        for n in range(3)
+    ]
+    expected = {
+        "all": ["0\n", "1\n", "2\n"],
+        "last": ["Not run: only the last", "Not run: only the last", "2\n"],
+        "joined": ["Run together with the last", "Run together with the last", "0\n1\n2\n"],
+    }
+    for blocks, words in expected.items():
+        options: dict[str, Any] = {"code_format": "openai", "results": "openai", "blocks": blocks}
+        with ChatEnv(1).append_transform(PythonInterpreter(timeout=20.0, **options)) as env:
+            env.reset(["go"])
+            (chat,) = env.step([{"role": "assistant", "content": None, "tool_calls": calls}])
+        told = chat[-3:]
+        assert [each["tool_call_id"] for each in told] == ["call_0", "call_1", "call_2"]
+        assert all(word in each["content"] for word, each in zip(words, told, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [("last", [done(1, "2")]), ("joined", ["Code block 1 executed successfully:\n1\n2\n"])],
+)
+def test_the_last_block_runs_or_all_as_one(blocks: Any, expected: list[str]) -> None:
+    with make_env(1, blocks=blocks, timeout=20.0) as env:
+        assert answers(env, [python("print(1)", "print(2)")]) == [expected]
+
+
+def test_there_is_no_other_choice_of_blocks() -> None:
+    with pytest.raises(InvalidArgumentError, match="blocks must be one of"):
+        PythonInterpreter(blocks="first")  # type: ignore[arg-type]
+
+
 def test_output_is_limited_in_characters_or_in_tokens() -> None:
     class Words:
         def encode(self, text: str) -> list[str]:

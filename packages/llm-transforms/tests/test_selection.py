@@ -52,5 +52,5 @@ def test_a_single_block_stays_as_it_is(choice: str) -> None:
 
 
 def test_an_unknown_choice_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="choice must be one of 'all', 'last', 'joined'"):
+    with pytest.raises(InvalidArgumentError, match="blocks must be one of 'all', 'last', 'joined'"):
         select_blocks([], "first")  # type: ignore[arg-type]

@@ -11,7 +11,13 @@ from llm_transforms.errors import ClosedError, InvalidArgumentError
 from llm_transforms.execution import Programs, Results
 from llm_transforms.messages import Message
 from llm_transforms.outages import OUTAGES, outage
-from llm_transforms.parsing import CodeBlock, CodeFormat, code_format
+from llm_transforms.parsing import (
+    CodeBlock,
+    FormatChoice,
+    Selection,
+    code_format,
+    select_blocks,
+)
 from llm_transforms.placement import make_executor
 from llm_transforms.results import (
     CharacterLimit,
@@ -58,7 +64,10 @@ class PythonInterpreter(Transform):
         service_name: Name of the executor among the services; not looked at without `services`.
         namespace: Namespace of a backend's services, "services" if None; with an open registry
             None or the registry's own. Not looked at without `services`.
-        code_format: Which blocks are programs: a name in `CODE_FORMATS`, or a format.
+        code_format: How programs are written: a name in `CODE_FORMATS`, a format, or several of
+            both.
+        blocks: Which programs of a reply run: "all" of them, each by itself and in their order;
+            the "last"; or all "joined" to one.
         results: How they are answered: a name in `RESULT_FORMATTERS`, or a formatter.
         max_output_chars: Characters of a program's stdout, of its stderr and of its value that the
             model is told; the middle of what is longer is left out. None for all.
@@ -103,7 +112,8 @@ class PythonInterpreter(Transform):
         service_name: str = "python_executor",
         namespace: str | None = None,
         *,
-        code_format: str | CodeFormat = "markdown",
+        code_format: FormatChoice = "markdown",
+        blocks: Selection = "all",
         results: str | ResultFormatter = "code_blocks",
         max_output_chars: int | None = None,
         max_output_tokens: int | None = None,
@@ -123,6 +133,8 @@ class PythonInterpreter(Transform):
         self._timeout = timeout
         self._tool_name = tool_name
         self._format = _choose_format(code_format)
+        select_blocks((), blocks)  # raises if there is no such choice
+        self._selection: Selection = blocks
         self._formatter = result_formatter(results)
         self._limit = _output_limit(tokenizer, max_output_chars, max_output_tokens)
         self._images = images
@@ -180,7 +192,7 @@ class PythonInterpreter(Transform):
     def _blocks(self, reply: Message | None) -> Sequence[CodeBlock]:
         if reply is None or reply.get("role") != "assistant":
             return []
-        return self._format.blocks(reply)
+        return select_blocks(self._format.blocks(reply), self._selection)
 
     def _run(self, blocks: Sequence[Sequence[CodeBlock]]) -> list[list[Outcome]]:
         """Run what can be run, in one go, and put the results back where the blocks stood."""

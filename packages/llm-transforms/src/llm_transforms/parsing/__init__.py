@@ -15,7 +15,7 @@ from llm_transforms.parsing.calls import (
     ToolCallFormat,
     ToolCalls,
 )
-from llm_transforms.parsing.choice import CODE_FORMATS, code_format
+from llm_transforms.parsing.choice import CODE_FORMATS, FormatChoice, code_format
 from llm_transforms.parsing.deepseek import DeepSeekToolCalls
 from llm_transforms.parsing.harmony import HarmonyToolCalls
 from llm_transforms.parsing.json_tags import HermesToolCalls
@@ -23,7 +23,7 @@ from llm_transforms.parsing.llama import Llama3PythonTag
 from llm_transforms.parsing.markdown import PYTHON, MarkdownFences
 from llm_transforms.parsing.markers import KimiToolCalls
 from llm_transforms.parsing.openai import OpenAIToolCalls
-from llm_transforms.parsing.selection import select_blocks
+from llm_transforms.parsing.selection import Selection, select_blocks
 from llm_transforms.parsing.tags import TaggedCode
 from llm_transforms.parsing.xml_calls import (
     GLMToolCalls,
@@ -42,6 +42,7 @@ __all__ = [
     "CodeBlock",
     "CodeFormat",
     "DeepSeekToolCalls",
+    "FormatChoice",
     "GLMToolCalls",
     "HarmonyToolCalls",
     "HermesToolCalls",
@@ -52,6 +53,7 @@ __all__ = [
     "OpenAIToolCalls",
     "Qwen3CoderToolCalls",
     "SeedToolCalls",
+    "Selection",
     "TaggedCode",
     "TextFormat",
     "ToolCallFormat",

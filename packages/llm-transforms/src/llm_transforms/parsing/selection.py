@@ -35,7 +35,7 @@ def select_blocks(blocks: Sequence[CodeBlock], choice: Selection = "all") -> lis
     """
     if choice not in get_args(Selection):
         names = ", ".join(map(repr, get_args(Selection)))
-        raise InvalidArgumentError("choice", choice, f"one of {names}")
+        raise InvalidArgumentError("blocks", choice, f"one of {names}")
     if choice == "all" or len(blocks) < 2:
         return list(blocks)
     *others, last = blocks
