@@ -100,6 +100,11 @@ ANY_CHARACTERS = st.text(st.characters(codec=None, exclude_categories=()), max_s
 TEXTS = MIXED | st.text() | ANY_CHARACTERS
 
 
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> None:
+    """Nothing here starts a process, and to look for one takes longer than most of these tests."""
+
+
 def blocks_of(format_: CodeFormat, text: str) -> Sequence[CodeBlock]:
     return format_.blocks({"role": "assistant", "content": text})
 
@@ -245,5 +250,17 @@ def test_time_is_linear_in_the_length_of_a_hostile_text(unit: str) -> None:
     for _ in range(4):
         ratios.append(seconds(format_, large) / max(seconds(format_, small), 0.001))
         if ratios[-1] < 24:
+            return
+    raise AssertionError(ratios)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_megabyte_of_delimiters_takes_four_times_as_long_as_a_quarter(name: str) -> None:
+    every = "".join(DELIMITERS)
+    small, large = repeated(every)(250_000), repeated(every)(1_000_000)
+    ratios = []
+    for _ in range(4):
+        ratios.append(seconds(FORMATS[name], large) / max(seconds(FORMATS[name], small), 0.001))
+        if ratios[-1] < 9:  # a square would take sixteen times as long
             return
     raise AssertionError(ratios)
