@@ -6,7 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -21,18 +21,26 @@ from torchrl_chats import OURS, Shape, answers_in, begin, fenced, flat, laid_out
 from llm_transforms import Message, Outcome
 from llm_transforms.errors import ClosedError, HistoryNeededError, InvalidArgumentError
 from python_executor import PythonExecutorService
-from services_core import ServiceBase, ServiceNotFoundError
+from services_core import ServiceBase, ServiceNotFoundError, get_services
 
 DONE = "Code block 1 executed successfully:\n"
 
 
+@pytest.fixture(scope="module")
+def services(backend: str) -> Iterator[ServiceBase]:
+    """A registry with an executor, for all of these tests."""
+    with get_services(backend=backend, namespace="transforms") as opened:
+        opened.register(
+            "python_executor", PythonExecutorService, pool_size=2, timeout=30.0, max_concurrency=4
+        )
+        yield opened
+
+
 @pytest.fixture
-def ours(services: ServiceBase) -> dict[str, Any]:
-    """Arguments of our transform, with sessions on a service."""
-    services.register(
-        "python_executor", PythonExecutorService, pool_size=2, timeout=30.0, max_concurrency=4
-    )
-    return {"services": services, "persistent": True, "timeout": 30.0}
+def ours(services: ServiceBase) -> Iterator[dict[str, Any]]:
+    """Arguments of our transform, with sessions on that executor; none may be left."""
+    yield {"services": services, "persistent": True, "timeout": 30.0}
+    assert sessions(services) == 0
 
 
 def sessions(services: ServiceBase) -> int:
@@ -208,7 +216,7 @@ def test_every_option_of_our_interpreter_is_passed_on(ours: dict[str, Any]) -> N
         OURS(no_such_option=1)
 
 
-def test_it_shows_what_it_was_given(services: ServiceBase, ours: dict[str, Any]) -> None:
+def test_it_shows_what_it_was_given() -> None:
     shown = "PythonInterpreter(persistent=True, timeout=5.0)"
     assert repr(OURS(persistent=True, timeout=5.0)) == shown
 
