@@ -13,7 +13,7 @@ from mcp_types import CallToolResult, TextContent
 from services_core import Handle, ServiceBase
 
 # Seconds: far more than anything takes, and less than the program that is to be ended.
-SOON = 30
+SOON = 45
 
 
 async def execute(client: Client, code: str) -> str:

@@ -28,7 +28,7 @@ Mode = Literal["auto", "legacy"]
 MODES: tuple[Mode, ...] = ("auto", "legacy")
 COMMAND = (sys.executable, "-P", "-m", "llm_transforms.mcp")
 # Seconds; far more than anything takes, and far less than the programs that are to be ended.
-SOON = 30
+SOON = 45
 FOREVER = "while True: pass"
 
 
