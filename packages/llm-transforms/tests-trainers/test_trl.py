@@ -13,10 +13,14 @@ from llm_transforms import ClosedError, PythonTool
 from llm_transforms.trl import PythonEnvironment, PythonEnvironments
 from services_core import Handle, ServiceBase, ServiceNotFoundError
 
-# TRL still uses names that transformers has replaced.
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:`\w*gradient_checkpointing\w*` is deprecated:FutureWarning"
-)
+pytestmark = [
+    # On a busy machine the imports alone take a minute.
+    pytest.mark.timeout(180),
+    # TRL still uses names that transformers has replaced.
+    pytest.mark.filterwarnings(
+        r"ignore:`\w*gradient_checkpointing\w*` is deprecated:FutureWarning"
+    ),
+]
 
 Rollout = list[dict[str, Any]]
 

@@ -20,7 +20,7 @@ from llm_transforms.verifiers import PythonToolset, PythonToolsetConfig
 from services_core import Handle, ServiceBase
 
 # The harness's environment is made at its first run.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 Conversation = list[dict[str, Any]]
 
