@@ -46,6 +46,13 @@ def test_each_program_starts_afresh_unless_names_are_to_last() -> None:
         assert "NameError" in python("x")
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_an_execution_brings_its_own_timeout(persistent: bool) -> None:
+    with PythonTool(persistent=persistent, timeout=50.0) as python:
+        result = python.run(Execution("while True: pass", 0.2))
+    assert result["status"] == "timeout"
+
+
 def test_names_last_in_a_session_of_a_service_until_the_reset(
     services: ServiceBase, executor: Handle
 ) -> None:

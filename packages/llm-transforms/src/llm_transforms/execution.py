@@ -187,7 +187,10 @@ class PersistentProcesses(Executor):
             process = self._processes.get(environment)
             if process is None:
                 process = self._processes[environment] = PersistentPythonProcess(self._timeout)
-            return [process.execute(program.code) for program in programs[environment]]
+            return [
+                process.execute(program.code, timeout=program.timeout)
+                for program in programs[environment]
+            ]
 
         with ThreadPoolExecutor(min(_THREADS, len(programs))) as threads:
             results = threads.map(run_one, programs)
