@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 
-from python_executor import PythonExecutorService, SandboxPolicy
+from python_executor import Execution, PythonExecutorService, SandboxPolicy
 
 Until = Callable[[Callable[[], bool]], None]
 Lend = Callable[..., AbstractContextManager[PythonExecutorService]]
@@ -41,6 +41,21 @@ WAYS = {
     "closed descriptors": ("import os; os.closerange(0, 256)", "crashed"),
     "timeout": ("import signal; signal.signal(2, signal.SIG_IGN)\nwhile True: pass", "timeout"),
 }
+
+
+def test_checkpoints_of_a_crowd_wait_and_are_there_when_they_are_needed(
+    pool: PythonExecutorService,
+) -> None:
+    crowd = [f"c{number}" for number in range(40)]
+
+    def execute(code: str) -> list[tuple[str, str | None]]:
+        results = pool.execute_batch([Execution(code, session=name) for name in crowd])
+        return [(result["state"], result["value"]) for result in results]
+
+    execute("x = 1; y = 1")
+    assert execute("x += 1; x") == [("kept", "2")] * 40  # at once, before they could be made
+    assert execute("y = 2; import os; os._exit(1)") == [("kept", None)] * 40
+    assert execute("x, y") == [("restored", "(2, 1)")] * 40
 
 
 @pytest.mark.parametrize("way", WAYS)

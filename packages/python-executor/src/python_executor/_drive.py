@@ -38,6 +38,8 @@ from python_executor.errors import (
 ATTEMPTS = 4
 # How long a branch may take to be there, with copies of all files (seconds).
 BRANCH_GUARD = 60.0
+# Most milliseconds that a checkpoint waits for a crowd: what it would have saved is at stake.
+_LONGEST_DELAY = 250
 T = TypeVar("T")
 # Called with what comes on stdout, and on stderr.
 Echo = tuple[Callable[[bytes], object], Callable[[bytes], object]]
@@ -384,13 +386,22 @@ def end(pool: Pool, run: Run, job: Job) -> None:
     if job.keep and run.reusable:
         run.slot.cell += 1
         if job.checkpoint is not None:
-            run.slot.keep(job.checkpoint, pool.history)
+            run.slot.keep(job.checkpoint, pool.history, _others(pool))
     elif job.checkpoint is not None and run.taken:
         run.slot.restore()
     else:
         run.slot.recycle()
     if job.session is not None:
         pool.sessions.end(job.session, begun=run.started_at is not None)
+
+
+def _others(pool: Pool) -> int:
+    """How many other executions wait or run: about as many milliseconds may their work take.
+
+    As long a checkpoint can wait, which would only keep them from the processor.
+    """
+    queue = pool.queue
+    return min(queue.pending + pool.size - queue.idle - 1, _LONGEST_DELAY)
 
 
 def _start(pool: Pool, slot: Slot, job: Job) -> Run:

@@ -144,14 +144,15 @@ def run_frame(
     return b"".join((len(body).to_bytes(HEADER, "big"), body, *(files or {}).values()))
 
 
-def keep_frame(most: int, tag: int) -> bytes:
+def keep_frame(most: int, tag: int, delay: int) -> bytes:
     """Encode the frame that has a session's interpreter leave a checkpoint behind.
 
     Args:
         most: how many bytes of memory of its own it may have for that.
         tag: what the checkpoint is to be known by.
+        delay: milliseconds until then, unless something else is asked of it before.
     """
-    body = b'{"kind":"keep","most":%d,"tag":%d}' % (most, tag)
+    body = b'{"kind":"keep","most":%d,"tag":%d,"delay":%d}' % (most, tag, delay)
     return len(body).to_bytes(HEADER, "big") + body
 
 

@@ -310,19 +310,20 @@ class Slot:
             self.check()
         return self.refusal
 
-    def keep(self, most: int, history: int = 1) -> None:
+    def keep(self, most: int, history: int = 1, delay: int = 0) -> None:
         """Have a session's interpreter leave a checkpoint behind; nothing is waited for.
 
         Args:
             most: bytes of memory that it may have for that.
             history: how many of them are there at a time.
+            delay: milliseconds until then, unless something else is asked of it before.
         """
         assert self.ends is not None
         self.tag += 1
         self.points[self.tag] = self.cell
         self.points.pop(self.tag - history, None)
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            os.write(self.ends.control, keep_frame(most, self.tag))
+            os.write(self.ends.control, keep_frame(most, self.tag, delay))
 
     def restore(self) -> None:
         """Go back to the last checkpoint, or begin anew; ``settle`` waits for that."""

@@ -83,6 +83,7 @@ class SessionInterpreter(Interpreter):
             except OSError:
                 return  # the server has told the host, or will
         else:
+            self._control.poll(frame["delay"])
             self._leave_checkpoint(frame["most"], frame["tag"])
 
     def _leave_checkpoint(self, most: int, tag: int) -> None:
