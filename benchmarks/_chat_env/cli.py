@@ -14,7 +14,11 @@ What is timed is one `env.step(replies)` of chats that have just begun, after a 
 than a model takes to write (0.1 s, and 2 ms for each environment). Each environment plays
 another reply of a model, with one program in it. Before the timing each reply is played by one of
 ours and by TorchRL: what fails, and what they answer differently, is left out for all. In the timed
-steps the answers are compared again. Nothing is preloaded on either side.
+steps the answers are compared again.
+
+Some programs import sympy. TorchRL's interpreters run one program after the other, and have it
+since that choice; our pools import it each time, unless `--preload sympy` has them do it once. That
+makes every process larger, and pays from some hundred environments on.
 
 The contestants:
 
@@ -71,10 +75,11 @@ def play(options: argparse.Namespace, session: Session) -> None:
     torchrl = torchrl and why_not("torchrl") is None
     session.console.print("The services are started, which takes some seconds.")
     most = max(options.environments)
-    with contestants(backends, most, torchrl=torchrl) as rows:
+    with contestants(backends, most, options.preload, torchrl=torchrl) as rows:
         replies = chosen(rows, options.data, most, session)
         for count in options.environments:
-            with step(rows, list(islice(cycle(replies), count))) as (figure, theirs):
+            played = list(islice(cycle(replies), count))
+            with step(rows, played, options.preload) as (figure, theirs):
                 session.time(figure)
                 if theirs.differing:
                     session.console.print(
@@ -130,6 +135,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         choices=LABELS,
         default=list(LABELS),
         help="which of ours take part; TorchRL does with Ray (default: both)",
+    )
+    parser.add_argument(
+        "--preload",
+        nargs="*",
+        default=[],
+        metavar="MODULE",
+        help="what our pools import once, for all programs (default: nothing)",
     )
     add_peers(parser, ["torchrl"])
     parser.add_argument(

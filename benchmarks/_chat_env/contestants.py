@@ -44,13 +44,14 @@ def row_of(backend: str, mode: str) -> str:
 
 @contextmanager
 def contestants(
-    backends: Sequence[str], sessions: int, *, torchrl: bool
+    backends: Sequence[str], sessions: int, preload: Sequence[str], *, torchrl: bool
 ) -> Iterator[dict[str, OpenChats]]:
     """Start all services; gives what opens each contestant's chats.
 
     Args:
         backends: Ours that take part; with Ray, the peer that runs on it.
         sessions: How many environments there will be.
+        preload: Modules that our services import once, for all programs.
         torchrl: Whether TorchRL takes part.
     """
     rows: dict[str, OpenChats] = {}
@@ -58,7 +59,7 @@ def contestants(
         if torchrl or "ray" in backends:
             stack.enter_context(own_ray())
         for backend in backends:
-            services = stack.enter_context(services_on(backend, sessions))
+            services = stack.enter_context(services_on(backend, sessions, preload))
             for mode in MODES:
                 rows[row_of(backend, mode)] = _ours(services, mode)
             rows[f"ours, {LABELS[backend]}, no ChatEnv"] = _transform(services)
@@ -97,7 +98,9 @@ def referees(rows: Mapping[str, OpenChats]) -> dict[str, OpenChats]:
 
 
 @contextmanager
-def step(rows: Mapping[str, OpenChats], replies: Sequence[Reply]) -> Iterator[tuple[Figure, Tally]]:
+def step(
+    rows: Mapping[str, OpenChats], replies: Sequence[Reply], preload: Sequence[str]
+) -> Iterator[tuple[Figure, Tally]]:
     """Open everybody's chats for a step of these replies, one an environment.
 
     Gives what to time, and how often the peer answered otherwise than when it was asked first.
@@ -116,7 +119,7 @@ def step(rows: Mapping[str, OpenChats], replies: Sequence[Reply]) -> Iterator[tu
             times = max(1, share // count)
             blocks[name] = tally.block(chats, times, strict=name != TORCHRL)
         figure = Figure(
-            f"A step of {count:,} environments, nothing preloaded",
+            f"A step of {count:,} environments, {', '.join(preload) or 'nothing'} preloaded",
             blocks,
             _comparisons(blocks, count),
             second="slowest",

@@ -29,12 +29,13 @@ _OPENER = "```python\npass\n```"
 
 
 @contextmanager
-def services_on(backend: str, sessions: int) -> Iterator[ServiceBase]:
+def services_on(backend: str, sessions: int, preload: Sequence[str]) -> Iterator[ServiceBase]:
     """Our executors on a backend, one for each isolation, and their end.
 
     Args:
         backend: Its name.
         sessions: How many there may be.
+        preload: Modules that are imported once, for all programs.
     """
     with get_services(backend, NAMESPACE) as services:
         for isolation in dict.fromkeys(_SERVICES.values()):
@@ -44,6 +45,7 @@ def services_on(backend: str, sessions: int) -> Iterator[ServiceBase]:
                 actor_options={"num_cpus": 0, "max_concurrency": 8},
                 pool_size=POOL_SIZE,
                 timeout=TIMEOUT,
+                preload=list(preload),
                 isolation=isolation,
                 max_sessions=max(POOL_SIZE, sessions),
             )
