@@ -23,12 +23,15 @@ def failure(executor: PythonExecutorService, code: str) -> str:
 def test_frames_of_libraries_are_not_told(executor: PythonExecutorService) -> None:
     result = executor.execute("import json\njson.loads('}')")
     assert "decoder.py" in result["stderr"]
-    assert failure_text(result) == (
-        "Traceback (most recent call last):\n"
-        '  File "<program>", line 2, in <module>\n'
-        "    json.loads('}')\n"
-        "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)\n"
-    )
+    lines = failure_text(result).splitlines()
+    if set(lines[3]) <= set(" ~^"):  # from 3.13 on it points at this too
+        del lines[3]
+    assert lines == [
+        "Traceback (most recent call last):",
+        '  File "<program>", line 2, in <module>',
+        "    json.loads('}')",
+        "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+    ]
 
 
 def test_what_the_program_wrote_to_stderr_comes_first(executor: PythonExecutorService) -> None:

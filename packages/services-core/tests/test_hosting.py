@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
@@ -183,6 +184,28 @@ def test_coroutines_that_run_when_it_is_closed_end_with_an_error() -> None:
     service = host(Asynchronous)
     service.run("begin", (), {})
     waiting = service.submit("wait", (), {})
+    service.close(30)
+    with pytest.raises(ServiceDiedError):
+        waiting.result(30)
+
+
+class Forgotten:
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    async def wait(self) -> None:
+        """Wait for something that nobody else holds."""
+        self.begun.set()
+        await asyncio.get_running_loop().create_future()
+
+
+def test_a_coroutine_that_nobody_else_holds_runs_on() -> None:
+    service = host(Forgotten)
+    waiting = service.submit("wait", (), {})
+    assert service.object.begun.wait(30)
+    service.submit("wait", (), {})  # when that has begun, the first one waits
+    gc.collect()
+    assert not waiting.done()
     service.close(30)
     with pytest.raises(ServiceDiedError):
         waiting.result(30)

@@ -41,6 +41,9 @@ class ServiceLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
+        # asyncio holds its tasks weakly: one that waits for what nobody else holds would be
+        # collected, and its caller would wait for ever or get a GeneratorExit.
+        self._tasks: set[asyncio.Task[None] | None] = set()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine of the service.
@@ -79,6 +82,8 @@ class ServiceLoop:
         self, coroutine: Coroutine[Any, Any, T], future: concurrent.futures.Future[T]
     ) -> None:
         serving.enter(self._key, asyncio.get_running_loop())
+        task = asyncio.current_task()
+        self._tasks.add(task)
         try:
             future.set_result(await coroutine)
         except ENDS_ITS_CALLER as error:
@@ -89,6 +94,8 @@ class ServiceLoop:
                 future.set_exception(exit_refused(error))
         except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
             future.set_exception(error)
+        finally:
+            self._tasks.discard(task)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
