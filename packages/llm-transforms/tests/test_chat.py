@@ -134,6 +134,27 @@ def test_a_transform_belongs_to_one_environment() -> None:
     ChatEnv(1).append_transform(transform.clone())
 
 
+def test_appending_that_fails_leaves_the_transform_free_and_nothing_open() -> None:
+    cloned: list[Echo] = []
+
+    class Unclonable(Echo):
+        def clone(self) -> Self:
+            if self.word == "bad":
+                raise OSError("no connection")
+            clone = super().clone()
+            cloned.append(clone)
+            return clone
+
+    env = ChatEnv(1).append_transform(Unclonable("good"))
+    env = env.append_transform(Unclonable("bad"))
+    cloned.clear()
+    transform = Echo("one")
+    with pytest.raises(OSError, match="no connection"):
+        env.append_transform(transform)
+    assert [clone.closed for clone in cloned] == [1]
+    ChatEnv(1).append_transform(transform)
+
+
 def test_some_environments_can_be_reset_alone() -> None:
     transform = Echo("one")
     env = ChatEnv(3, system_prompt="s").append_transform(transform)
@@ -236,3 +257,17 @@ def test_closing_closes_the_transforms_once_and_ends_the_environment() -> None:
     with pytest.raises(ClosedError):
         env.append_transform(Echo("two"))
     assert "closed" in repr(env)
+
+
+def test_closing_closes_the_transforms_after_one_that_raises() -> None:
+    class Unclosable(Echo):
+        def close(self) -> None:
+            super().close()
+            raise OSError("not now")
+
+    last = Echo("two")
+    env = ChatEnv(1).append_transform(Unclosable("one")).append_transform(last)
+    with pytest.raises(OSError, match="not now"):
+        env.close()
+    assert last.closed == 1
+    env.close()

@@ -86,6 +86,29 @@ def test_a_long_traceback_keeps_its_start_and_its_end(executor: PythonExecutorSe
     assert text.endswith("RecursionError: maximum recursion depth exceeded\n")
 
 
+def test_what_was_written_after_the_traceback_is_told_too(executor: PythonExecutorService) -> None:
+    code = (
+        "import json, sys, threading, time\n"
+        "def late():\n    main.join()\n    json.loads('[1')\n"
+        "main = threading.main_thread()\nthreading.Thread(target=late).start()\njson.loads('}')"
+    )
+    result = executor.execute(code)
+    text = failure_text(result)
+    assert "Exception in thread" in text
+    assert text.count("json.loads('}')") == 1
+    assert text.count("Expecting ',' delimiter") == 1
+    assert text.endswith("(char 0)\n")
+
+
+def test_a_time_limit_is_told_whatever_the_program_wrote(executor: PythonExecutorService) -> None:
+    code = "import sys\nprint('TimeoutError: read timed out', file=sys.stderr)\nwhile True: pass"
+    text = failure_text(executor.execute(code, timeout=0.3))
+    assert text == (
+        "TimeoutError: read timed out\n"
+        "TimeoutError: The program ran longer than 0.3 s and was ended.\n"
+    )
+
+
 def test_a_timeout_that_a_session_survives_says_that_it_was_one() -> None:
     with PythonExecutorService(pool_size=1) as executor:
         result = executor.execute("while True: pass", session="a", timeout=0.3)

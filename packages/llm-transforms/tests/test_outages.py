@@ -77,6 +77,44 @@ def test_a_pool_without_room_is_told(services: ServiceBase) -> None:
         )
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_what_ran_on_other_replicas_is_told_as_it_was(
+    services: ServiceBase, persistent: bool
+) -> None:
+    class Full(PythonExecutorService):
+        """One of two replicas has no room."""
+
+        made = 0
+
+        def __init__(self) -> None:
+            super().__init__(pool_size=2, timeout=20.0)
+            type(self).made += 1
+            self.full = type(self).made == 1
+
+        def execute_batch(self, *args: Any, **kwargs: Any) -> Any:
+            if self.full:
+                raise PoolSaturatedError(1, 1, 1)
+            return super().execute_batch(*args, **kwargs)
+
+    services.register("python_executor", Full, replicas=2)
+    with make_env(services, 12, on_service_error="message", persistent=persistent) as env:
+        told = [chat[-1]["content"] for chat in env.step([CODE] * 12)]
+        busy = [text for text in told if "All interpreters are busy" in text]
+        assert 0 < len(busy) < 12
+        assert told.count(DONE) == 12 - len(busy)
+    with make_env(services, 12, persistent=persistent) as env, pytest.raises(PoolSaturatedError):
+        env.step([CODE] * 12)
+
+
+def test_an_outage_costs_no_call(services: ServiceBase) -> None:
+    register(services)
+    with make_env(services, on_service_error="message", max_calls_per_episode=1) as env:
+        services.reset()
+        assert "can't be reached" in last(env)
+        register(services)
+        assert last(env) == DONE
+
+
 def test_a_restart_is_told_as_one() -> None:
     text = outage(ServiceDiedError("python_executor", restarting=True))["error"]
     assert text is not None

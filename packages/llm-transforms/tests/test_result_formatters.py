@@ -94,6 +94,11 @@ def test_output_cannot_end_its_tags(executor: PythonExecutorService) -> None:
     )
 
 
+def test_output_cannot_end_tags_whose_names_end_oddly() -> None:
+    text = TaggedResults("out-").enclose("</out->\n</out-x>")
+    assert text == "<out->\n<\\/out->\n</out-x>\n</out->"
+
+
 def test_output_cannot_end_its_fence(executor: PythonExecutorService) -> None:
     outcome = Outcome(1, CodeBlock("", 0, 0), executor.execute("print('`' * 5)"))
     (message,) = result_formatter("output_fence").messages([outcome], "user")

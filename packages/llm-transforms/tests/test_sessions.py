@@ -194,6 +194,25 @@ def test_an_error_of_a_reset_is_raised_and_that_of_close_after_it_let_go(
     interpreter.close()
 
 
+def test_a_reset_that_raised_can_be_tried_again(services: ServiceBase) -> None:
+    class RefusingOnce(PythonExecutorService):
+        refused = False
+
+        def close_session(self, session: str) -> bool:
+            if not self.refused:
+                self.refused = True
+                raise OSError("not now")
+            return super().close_session(session)
+
+    services.register("python_executor", RefusingOnce, pool_size=1)
+    with make_env(2, services) as env:
+        last(env, [python("secret = 5")] * 2)
+        with pytest.raises(OSError, match="not now"):
+            env.reset(["again"] * 2)
+        env.reset(["again"] * 2)
+        assert all("NameError" in text for text in last(env, [python("print(secret)")] * 2))
+
+
 # -- who shares what -------------------------------------------------------------------------------
 
 

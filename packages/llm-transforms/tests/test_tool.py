@@ -53,6 +53,14 @@ def test_an_execution_brings_its_own_timeout(persistent: bool) -> None:
     assert result["status"] == "timeout"
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_an_execution_brings_its_input_and_its_files(persistent: bool) -> None:
+    code = "print(input(), open('a.txt').read())"
+    with PythonTool(persistent=persistent, timeout=20.0) as python:
+        result = python.run(Execution(code, stdin="hi", files={"a.txt": b"there"}))
+    assert result["stdout"] == "hi there\n"
+
+
 def test_names_last_in_a_session_of_a_service_until_the_reset(
     services: ServiceBase, executor: Handle
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -89,12 +90,16 @@ class ChatEnv:
         self._check_open()
         if not isinstance(transform, Transform):
             raise InvalidArgumentError("transform", transform, "a Transform")
-        transform.claim()
         env = ChatEnv(self.batch_size, system_prompt=self.system_prompt)
-        clones = [each.clone() for each in self._transforms]
-        for clone in clones:
-            clone.claim()
-        env._transforms = (*clones, transform)
+        with ExitStack() as undo:
+            for each in self._transforms:
+                clone = each.clone()
+                undo.callback(clone.close)
+                clone.claim()
+                env._transforms += (clone,)
+            transform.claim()
+            undo.pop_all()
+        env._transforms += (transform,)
         return env
 
     def reset(
@@ -164,11 +169,12 @@ class ChatEnv:
         return self.chats
 
     def close(self) -> None:
-        """Close the transforms. May be called again."""
+        """Close the transforms, all of them also if one raises. May be called again."""
         if not self._closed:
             self._closed = True
-            for transform in self._transforms:
-                transform.close()
+            with ExitStack() as stack:
+                for transform in reversed(self._transforms):
+                    stack.callback(transform.close)
 
     def __enter__(self) -> Self:
         return self

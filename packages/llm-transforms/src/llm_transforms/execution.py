@@ -10,6 +10,7 @@ PythonInterpreter --> SharedService        --> handle.execute_batch  (one call a
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from llm_transforms.errors import NotAnExecutorError
+from llm_transforms.errors import ClosedError, NotAnExecutorError
+from llm_transforms.outages import OUTAGES, outage
 from llm_transforms.results.outcomes import crashed
 from python_executor import (
     Execution,
@@ -79,6 +81,9 @@ class SharedService(Executor):
     needs: ClassVar[tuple[str, ...]] = ("execute_batch",)
     """The methods that the service must have."""
 
+    tells_outages = False
+    """Whether an error of some replicas is a result of their programs, as the others have run."""
+
     def __init__(self, services: ServiceBase, name: str, *, close_registry: bool) -> None:
         self._services = services
         self._close_registry = close_registry
@@ -126,10 +131,19 @@ class SharedService(Executor):
         keys = [self.name_of(environment) for environment, each in programs.items() for _ in each]
         outcomes = call_by_key(execute_batch, batch, keys, return_exceptions=True)
         errors = {id(each): each for each in outcomes if isinstance(each, Exception)}  # one a call
-        for error in errors.values():
-            if not self._goes_on_after(error, keys):
+        told: dict[int, ExecutionResult] = {}
+        for call, error in errors.items():
+            if self._goes_on_after(error, keys):
+                told[call] = crashed()
+            elif (
+                self.tells_outages
+                and isinstance(error, OUTAGES)
+                and len(errors) < len(set(map(id, outcomes)))
+            ):
+                told[call] = outage(error)
+            else:
                 raise error
-        return [crashed() if id(each) in errors else each for each in outcomes]
+        return [told.get(id(each), each) for each in outcomes]
 
     def _goes_on_after(self, error: Exception, keys: list[str]) -> bool:
         """Whether an error is the death of a replica, and others live."""
@@ -153,20 +167,30 @@ class FreshProcesses(Executor):
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
+        self._lock = threading.Lock()  # threads that come first at the same time make one pool
         self._pool: PythonExecutorService | None = None
+        self._closed = False
 
     def run(self, programs: Programs) -> Results:
-        """Run all programs in parallel."""
-        if self._pool is None:
-            size = max(_LEAST_INTERPRETERS, min(_MOST_INTERPRETERS, os.cpu_count() or 1))
-            self._pool = PythonExecutorService(pool_size=size, timeout=self._timeout)
+        """Run all programs in parallel.
+
+        Raises:
+            ClosedError: This is closed, perhaps by another thread just now.
+        """
+        with self._lock:
+            if self._closed:
+                raise ClosedError(self)
+            if self._pool is None:
+                size = max(_LEAST_INTERPRETERS, min(_MOST_INTERPRETERS, os.cpu_count() or 1))
+                self._pool = PythonExecutorService(pool_size=size, timeout=self._timeout)
         return _run_as_batch(self._pool.execute_batch, programs)
 
     def close(self) -> None:
-        """End the pool; a later program makes a new one."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        """End the pool for good."""
+        with self._lock:
+            self._closed = True
+            if self._pool is not None:
+                self._pool.close()
 
 
 class PersistentProcesses(Executor):
@@ -188,7 +212,13 @@ class PersistentProcesses(Executor):
             if process is None:
                 process = self._processes[environment] = PersistentPythonProcess(self._timeout)
             return [
-                process.execute(program.code, timeout=program.timeout)
+                process.execute(
+                    program.code,
+                    timeout=program.timeout,
+                    stdin=program.stdin,
+                    files=program.files,
+                    seed=program.seed,
+                )
                 for program in programs[environment]
             ]
 

@@ -142,7 +142,12 @@ class PythonInterpreter(Transform):
         self._tells_outages = on_service_error == "message"
         self._closed = False
         self._executor = make_executor(
-            services, service_name, namespace, persistent=persistent, timeout=timeout
+            services,
+            service_name,
+            namespace,
+            persistent=persistent,
+            timeout=timeout,
+            tells_outages=self._tells_outages,
         )
 
     def step(
@@ -207,7 +212,6 @@ class PythonInterpreter(Transform):
                 else:
                     problems[environment, place] = program
         results = self._execute(programs) if programs else {}
-        self._budget.spend(programs)
         queues = {environment: iter(each) for environment, each in results.items()}
         return [
             [
@@ -220,13 +224,15 @@ class PythonInterpreter(Transform):
         ]
 
     def _execute(self, programs: Programs) -> Results:
-        if not self._tells_outages:
-            return self._executor.run(programs)
         try:
-            return self._executor.run(programs)
+            results = self._executor.run(programs)
         except OUTAGES as error:
+            if not self._tells_outages:
+                raise
             result = outage(error)
             return {environment: [result] * len(each) for environment, each in programs.items()}
+        self._budget.spend(programs)
+        return results
 
     def _outcome(self, number: int, block: CodeBlock, result: ExecutionResult) -> Outcome:
         images = images_of(result) if self._images else ()

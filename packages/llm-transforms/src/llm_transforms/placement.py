@@ -17,8 +17,12 @@ def make_executor(
     *,
     persistent: bool,
     timeout: float,
+    tells_outages: bool = False,
 ) -> Executor:
-    """Return what runs the programs; the arguments and errors are those of `PythonInterpreter`."""
+    """Return what runs the programs; the arguments and errors are those of `PythonInterpreter`.
+
+    `tells_outages` is its `on_service_error="message"`.
+    """
     if services is None:
         return PersistentProcesses(timeout) if persistent else FreshProcesses(timeout)
     shared = SharedSessions if persistent else SharedService
@@ -26,14 +30,18 @@ def make_executor(
         if namespace not in (None, services.namespace):
             expected = f"None or the registry's own, {services.namespace!r}"
             raise InvalidArgumentError("namespace", namespace, expected)
-        return shared(services, service_name, close_registry=False)
+        executor = shared(services, service_name, close_registry=False)
+        executor.tells_outages = tells_outages
+        return executor
     if not isinstance(services, str):
         raise InvalidArgumentError(
             "services", services, "the name of a backend, an open registry, or None"
         )
     opened = get_services(services, _DEFAULT_NAMESPACE if namespace is None else namespace)
     try:
-        return shared(opened, service_name, close_registry=True)
+        executor = shared(opened, service_name, close_registry=True)
     except BaseException:
         opened.close()
         raise
+    executor.tells_outages = tells_outages
+    return executor

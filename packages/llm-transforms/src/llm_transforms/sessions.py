@@ -61,15 +61,17 @@ class SharedSessions(SharedService):
         """Close the sessions of some environments, all at the same time."""
         self._leave_to_parent()
         ended = self._open.intersection(environments)
+        # Until all are closed they are open: what raises can be tried again.
+        self._close_sessions([self.name_of(environment) for environment in sorted(ended)])
         self._open -= ended
         self._answered -= ended
-        self._close_sessions([self.name_of(environment) for environment in sorted(ended)])
 
     def close(self) -> None:
         """Close all sessions, and the registry if it is ours; the service runs on."""
         try:
             self.reset(self._open)
         finally:
+            self._open.clear()
             super().close()
 
     def _close_sessions(self, names: Sequence[str]) -> None:

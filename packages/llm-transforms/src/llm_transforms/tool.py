@@ -100,10 +100,10 @@ class PythonTool:
             services, service_name, namespace, persistent=persistent, timeout=timeout
         )
         self._closed = False
-        self._lock = threading.Lock()
         # Cells of a session take turns; the others need none.
-        self._turn: AbstractContextManager[object] = self._lock if persistent else nullcontext()
-        self._starts_pool = services is None and not persistent
+        self._turn: AbstractContextManager[object] = (
+            threading.Lock() if persistent else nullcontext()
+        )
 
     def __call__(self, code: str) -> str:
         """Run a program and return what a model should read of it.
@@ -162,10 +162,6 @@ class PythonTool:
             )
         except (InvalidExecutionError, InvalidArgumentTypeError) as error:
             return rejected(str(error))  # a model may send anything
-        if self._starts_pool:
-            with self._lock:  # else two first calls would make two pools
-                self._check()
-                self._executor.run({})
         with self._turn:
             self._check()
             return self._executor.run({_ENVIRONMENT: [execution]})[_ENVIRONMENT][0]

@@ -12,7 +12,7 @@ import anyio
 from llm_transforms.errors import TransformError
 from llm_transforms.mcp.server import Cancel, PythonServer
 from llm_transforms.tool import PythonTool
-from python_executor import PythonExecutorService
+from python_executor import PythonExecutorError, PythonExecutorService
 from services_core import Handle, ServiceBase, ServiceError, call_each_replica, get_services
 
 # Of a pool of the server's own. Calls that wait need a thread each, and cancelling needs one more.
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         try:
             tool, cancel = stack.enter_context(_opened(options))
-        except (ServiceError, TransformError, ValueError) as error:
+        except (ServiceError, PythonExecutorError, TransformError, ValueError) as error:
             parser.exit(2, f"{parser.prog}: {error}\n")
         server = PythonServer(
             tool,

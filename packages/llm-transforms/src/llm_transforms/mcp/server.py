@@ -11,7 +11,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -33,7 +33,12 @@ from mcp_types import (
 
 from llm_transforms.results import images_of, rejected
 from llm_transforms.tool import PythonTool, parameters, start_thread
-from python_executor import Execution, ExecutionResult, InvalidArgumentError
+from python_executor import (
+    Execution,
+    ExecutionResult,
+    InvalidArgumentError,
+    PythonExecutorError,
+)
 from services_core import ServiceError
 
 _NAME = "llm-transforms"
@@ -134,7 +139,7 @@ class PythonServer:
             running = start_thread(lambda: self._tool.run(execution))
             try:
                 return self._answer(await asyncio.wrap_future(running))
-            except ServiceError as error:
+            except (ServiceError, PythonExecutorError) as error:
                 return _failure(str(error))
             except asyncio.CancelledError:
                 with anyio.CancelScope(shield=True):
@@ -159,8 +164,9 @@ class PythonServer:
         """Cancel a program and wait for its end: the session's next one can't begin before."""
         while not running.done():
             # It isn't known yet if it has only just been sent.
-            if await asyncio.wrap_future(start_thread(lambda: self._cancel(identifier))):
-                break
+            with suppress(ServiceError, PythonExecutorError):  # a replica died: perhaps not ours
+                if await asyncio.wrap_future(start_thread(lambda: self._cancel(identifier))):
+                    break
             await asyncio.wait([asyncio.wrap_future(running)], timeout=_AGAIN)
         await asyncio.wait([asyncio.wrap_future(running)])
 
@@ -170,7 +176,7 @@ class PythonServer:
         async with self._turn:
             try:
                 await asyncio.wrap_future(start_thread(self._tool.reset))
-            except ServiceError as error:
+            except (ServiceError, PythonExecutorError) as error:
                 return _failure(str(error))
         return CallToolResult(content=[TextContent(text="All names and files are gone.")])
 

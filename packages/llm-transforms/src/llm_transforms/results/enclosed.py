@@ -75,7 +75,7 @@ class TaggedResults(EnclosedResults):
         if not _NAME.fullmatch(tag):
             raise InvalidArgumentError("tag", tag, "a name, such as 'interpreter'")
         self.name = self.tag = tag
-        self._closing = re.compile(rf"<(?=/{re.escape(tag)}\b)", re.IGNORECASE)
+        self._closing = re.compile(rf"<(?=/{re.escape(tag)}(?![\w.-]))", re.IGNORECASE)
 
     def enclose(self, text: str) -> str:
         """Return the text on lines of its own between the tags."""

@@ -35,10 +35,11 @@ def failure_text(result: ExecutionResult) -> str:
     if error is None:
         return whole_lines(result["stderr"])
     traceback = error["traceback"]
-    told = whole_lines(before_traceback(result["stderr"], traceback)) + _shortened(traceback)
-    if not _names(told, error["type"]):
-        told += _shortened(f"{error['type']}: {error['message']}")
-    return told
+    printed = whole_lines(beside_traceback(result["stderr"], traceback))
+    reason = f"{error['type']}: {error['message']}\n"
+    if _names(traceback, error["type"]) or printed.endswith(reason):
+        reason = ""
+    return printed + _shortened(traceback + reason)
 
 
 def whole_lines(text: str) -> str:
@@ -46,8 +47,8 @@ def whole_lines(text: str) -> str:
     return text if not text or text.endswith("\n") else f"{text}\n"
 
 
-def before_traceback(stderr: str, traceback: str) -> str:
-    """Return what stderr held before the traceback, which ends it with the frames of libraries.
+def beside_traceback(stderr: str, traceback: str) -> str:
+    """Return what stderr held before the traceback, and after it; it has the frames of libraries.
 
     Args:
         stderr: All of it.
@@ -55,13 +56,15 @@ def before_traceback(stderr: str, traceback: str) -> str:
     """
     if not traceback:
         return stderr
-    first = traceback.partition("\n")[0]
-    start = len(stderr)
+    # They begin with the same line and end with the same one.
+    first, last = traceback.partition("\n")[0], traceback.rstrip("\n").rpartition("\n")[2]
+    end = stderr.rfind(last)
+    start = end
     for _ in range(traceback.count(first)):  # more than one: exceptions that others caused
-        start = stderr.rfind(first, 0, start)
+        start = stderr.rfind(first, 0, max(start, 0))
         if start < 0:  # it was cut
             return stderr
-    return stderr[:start]
+    return stderr[:start] + stderr[end + len(last) :].removeprefix("\n")
 
 
 def _shortened(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_transforms.results.failures import before_traceback, whole_lines
+from llm_transforms.results.failures import beside_traceback, whole_lines
 from llm_transforms.results.limits import OutputLimit
 from python_executor import ExecutionResult
 
@@ -13,7 +13,7 @@ def limited(result: ExecutionResult, limit: OutputLimit) -> ExecutionResult:
     A traceback is no part of stderr here: it is short as it is told, and stays whole.
     """
     traceback = "" if result["error"] is None else result["error"]["traceback"]
-    stderr = limit.cut(before_traceback(result["stderr"], traceback))
+    stderr = limit.cut(beside_traceback(result["stderr"], traceback))
     return {
         **result,
         "stdout": limit.cut(result["stdout"]),
