@@ -79,3 +79,32 @@ def test_a_name_is_made_of_those_of_the_formats_and_nesting_is_possible() -> Non
 def test_there_must_be_a_format() -> None:
     with pytest.raises(InvalidArgumentError, match="formats must be at least one format"):
         code_format([])
+
+
+def test_a_call_that_stands_in_the_text_and_in_a_field_is_run_once() -> None:
+    function = {"name": "python", "arguments": '{"code": "1"}'}
+    call = {"id": "a", "type": "function", "function": function}
+    message = {"role": "assistant", "content": f"{HERMES}\n{QWEN}", "tool_calls": [call]}
+    blocks = code_format("auto").blocks(message)
+    assert [(block.code, block.call_id) for block in blocks] == [("2", None), ("1", "a")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nprint(1)\n<|im_end|>",
+        "```python\nprint(1)<|im_end|>\n",
+        "<python>\nprint(1)\n<|im_end|>",
+        "<tool_call>\n<function=python>\n<parameter=code>\nprint(1)\n<|im_end|><|endoftext|>",
+        "<seed:tool_call>\n<function=python>\n<parameter=code>print(1)<seed:eos>",
+        "<tool_call>python\n<arg_key>code</arg_key>\n<arg_value>print(1)\n<|observation|>",
+        '<minimax:tool_call>\n<invoke name="python">\n<parameter name="code">print(1)\n[e~[',
+    ],
+)
+def test_special_tokens_behind_what_nothing_closes_are_no_code(text: str) -> None:
+    assert read(text) == [("print(1)", True)]
+
+
+def test_a_code_tag_that_has_lines_of_its_own_may_be_followed_by_words() -> None:
+    assert read("So.\n<code>\nprint(1)\n</code> Now I wait.") == [("print(1)", True)]
+    assert read("Call <code>f</code> now.\n<code>g</code> is HTML too.") == []

@@ -212,6 +212,8 @@ UNITS: dict[str, Callable[[int], str]] = {
     "escapes": lambda n: '<tool_call>{"\\" <tool_call>[" ' * (n // 29),
     "calls that fail late": lambda n: '<tool_call>{"a": [",", ' * (n // 22),
     "many in one pair": lambda n: "<tool_call>" + '{"name": "x"}' * (n // 13),
+    "many in one pair, in Python's way": lambda n: "<tool_call>" + "{'a':1}" * (n // 7),
+    "many lines in one pair": lambda n: "<tool_calls>" + "{'a':1}\n" * (n // 8),
     "many in one pair, the last broken": lambda n: "<tool_call>" + '{"a": 1}' * (n // 8) + "{",
     "many in a section": lambda n: "<|tool_call_begin|>a<|tool_call_argument_begin|>" * (n // 47),
     "values without end": lambda n: "<tool_call><function=a><parameter=b>" * (n // 36),

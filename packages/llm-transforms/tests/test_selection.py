@@ -23,6 +23,7 @@ def test_all_are_run_by_default() -> None:
 
 def test_the_last_is_run_alone_and_calls_before_it_are_answered() -> None:
     assert select_blocks([A, B], "last") == [B]
+    assert select_blocks([A, BAD, B], "last") == [BAD, B]
     why = "Not run: only the last program of a reply is run."
     assert told(select_blocks([A, CALL_A, BAD_CALL, CALL_B], "last")) == [
         ("a", "1", why),

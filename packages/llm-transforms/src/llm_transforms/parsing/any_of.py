@@ -41,7 +41,15 @@ class AnyOf:
     def blocks(self, message: Mapping[str, Any]) -> list[CodeBlock]:
         """Return the programs of one assistant message, in their order."""
         found = (block for each in self.formats for block in each.blocks(message))
-        return in_order(found, _rank)
+        blocks = in_order(found, _rank)
+        # Some servers leave a call in the text that they have parsed into a field, which has no
+        # width there.
+        fields = {block.code for block in blocks if block.tool and block.start == block.end}
+        return [
+            block
+            for block in blocks
+            if not (block.tool and block.start < block.end and block.code in fields)
+        ]
 
     def parse(self, text: str) -> list[CodeBlock]:
         """Return the programs of a text, in their order."""

@@ -50,6 +50,7 @@ class Fence:
         end: Index after the last character of its last line.
         ragged: Whether a line is indented less than the fence.
         quoted: Whether it stands in a block quote.
+        closed: Whether a fence ends it, not the text or its container.
     """
 
     mark: str
@@ -60,6 +61,7 @@ class Fence:
     end: int = 0
     ragged: bool = False
     quoted: bool = False
+    closed: bool = False
     lines: list[str] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
 
@@ -190,6 +192,7 @@ class _Scanner:
         assert fence is not None
         closes = number > self._string_end and self._closes(fence, line)
         if closes and not self._is_in_string(number, fence):
+            fence.closed = True
             return self._end_fence(number)
         fence.ragged |= not line.blank and (ragged or line.indent < fence.indent)
         code = line.rest(fence.indent)

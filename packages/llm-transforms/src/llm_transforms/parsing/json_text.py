@@ -68,6 +68,7 @@ class JSONReader:
         self._text: Final = text
         self._delimiter: Final = delimiter
         self._spare = len(text)
+        self._spare_errors = len(text)
         # What stands between two delimiters, and where it begins: several values may stand there.
         self._region = ""
         self._region_start = -1
@@ -80,13 +81,16 @@ class JSONReader:
             {'code': 'a\n'}
         """
         limit = self._find_region(start)
-        try:
-            # Most of what models write is well-formed, and the standard library is far faster. Not
-            # over all of the text: its error counts the lines up to it.
-            value, end = _STRICT.raw_decode(self._region, start - self._region_start)
-            return Reading(value, self._region_start + end)
-        except (ValueError, RecursionError):
-            pass
+        # Most of what models write is well-formed, and the standard library is far faster. Its
+        # error counts the lines up to it, so it may fail until that has cost a text's length.
+        if self._spare_errors >= 0:
+            try:
+                value, end = _STRICT.raw_decode(self._region, start - self._region_start)
+                return Reading(value, self._region_start + end)
+            except json.JSONDecodeError as error:
+                self._spare_errors -= error.pos
+            except RecursionError:
+                self._spare_errors -= len(self._region)
         if limit < len(self._text) and self._spare > 0:
             reading = _read(self._text, start, len(self._text), self._delimiter)
             if reading.problem is None:

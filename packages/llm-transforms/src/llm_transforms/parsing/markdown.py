@@ -8,6 +8,7 @@ from os.path import commonprefix
 
 from llm_transforms.errors import InvalidArgumentError
 from llm_transforms.parsing.blocks import CodeBlock, TextFormat
+from llm_transforms.parsing.endings import without_end_tokens
 from llm_transforms.parsing.fences import Fence, find_fences
 
 PYTHON = ("python", "py", "python3")
@@ -31,6 +32,7 @@ class MarkdownFences(TextFormat):
 
     - Fences in pairs inside a triple-quoted string don't end the block around them.
     - Special tokens and tags may stick to a fence: three backticks and `<|im_end|>` end a block.
+      Those at the end of a block that is never closed are none of its code.
     - A fence with a language counts at any indentation.
     - Code that is indented less than its fence belongs to it; what all its lines have in common is
       then its indentation.
@@ -80,8 +82,9 @@ class MarkdownFences(TextFormat):
 
     def _block(self, fence: Fence) -> CodeBlock:
         as_written = fence.ragged and not self.strict and not fence.quoted
+        code = "\n".join(_without_common_indent(fence.raw) if as_written else fence.lines)
         return CodeBlock(
-            code="\n".join(_without_common_indent(fence.raw) if as_written else fence.lines),
+            code=code if fence.closed or self.strict else without_end_tokens(code),
             start=fence.start,
             end=fence.end,
             language=_language(fence.info),

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from llm_transforms.parsing.calls import Call, told
+from llm_transforms.parsing.endings import without_end_tokens
 from llm_transforms.parsing.json_text import JSONReader
 from llm_transforms.parsing.mentions import in_prose, in_quotes, says_nothing
 from llm_transforms.parsing.programs import without_outer_newlines
@@ -117,7 +118,10 @@ class Markup:
         arguments: dict[str, str] = {}
         while tag := self._patterns["parameter"].match(text, _skip(text, position)):
             end, position = self._value_end(text, tag.end())
-            arguments[tag[1]] = without_outer_newlines(text[tag.end() : end])
+            value = text[tag.end() : end]
+            if end == len(text):  # nothing closes it
+                value = without_end_tokens(value)
+            arguments[tag[1]] = without_outer_newlines(value)
         return arguments, position
 
     def _value_end(self, text: str, start: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ def select_blocks(blocks: Sequence[CodeBlock], choice: Selection = "all") -> lis
     r"""Return the blocks of a reply that are to be run or answered, in their order.
 
     Every tool call with a `call_id` must be answered. One that isn't run comes back with a
-    `problem` that says so.
+    `problem` that says so. So does what is malformed, whichever run.
 
     Args:
         blocks: The blocks of one reply.
@@ -40,7 +40,8 @@ def select_blocks(blocks: Sequence[CodeBlock], choice: Selection = "all") -> lis
         return list(blocks)
     *others, last = blocks
     if choice == "last":
-        return [*_answered(others, "Not run: only the last program of a reply is run."), last]
+        why = "Not run: only the last program of a reply is run."
+        return [*_answered(others, why), last]
     if any(block.problem is not None for block in blocks):
         why = "Not run: another program of the reply is malformed, and all are run as one."
         return [
@@ -58,5 +59,5 @@ def _answered(blocks: Sequence[CodeBlock], why: str) -> list[CodeBlock]:
     return [
         block if block.problem is not None else replace(block, problem=why)
         for block in blocks
-        if block.call_id is not None
+        if block.call_id is not None or block.problem is not None
     ]

@@ -8,6 +8,7 @@ from typing import Final
 from llm_transforms.errors import InvalidArgumentError
 from llm_transforms.parsing.blocks import CodeBlock, TextFormat
 from llm_transforms.parsing.calls import rendered
+from llm_transforms.parsing.endings import without_end_tokens
 from llm_transforms.parsing.markdown import PYTHON
 from llm_transforms.parsing.mentions import before_words, in_prose, in_quotes, says_nothing
 from llm_transforms.parsing.programs import (
@@ -40,7 +41,7 @@ class TaggedCode(TextFormat):
     Args:
         tag: Name of the tag.
         prose: Whether the text may use the tag for something else, as `<code>` in HTML: then a
-            program begins a line and what closes it ends one.
+            program begins a line, and has several or is closed at the end of one.
         name: The format's name; made of the tag's if not given.
 
     Raises:
@@ -92,7 +93,9 @@ class TaggedCode(TextFormat):
     def _closes(self, text: str, opened: re.Match[str], closing: re.Match[str]) -> bool:
         between = text[opened.end() : closing.start()]
         if not in_prose(text, opened.start()):
-            return not self.prose or _LINE_ENDS.match(text, closing.end()) is not None
+            several = not says_nothing(between) and "\n" in between.strip()
+            ends_line = _LINE_ENDS.match(text, closing.end()) is not None
+            return not self.prose or ends_line or between[:1] in ("\n", "\r") or several
         return not self.prose and not says_nothing(between)
 
     def _spoken_of(self, text: str, opened: re.Match[str]) -> bool:
@@ -100,7 +103,10 @@ class TaggedCode(TextFormat):
         return in_prose(text, opened.start()) and (self.prose or before_words(text, opened.end()))
 
     def _block(self, text: str, opened: re.Match[str], content_end: int, end: int) -> CodeBlock:
-        code = without_outer_newlines(text[opened.end() : content_end])
+        code = text[opened.end() : content_end]
+        if content_end == end:  # nothing closes it
+            code = without_end_tokens(code)
+        code = without_outer_newlines(code)
         if not text.startswith(("\n", "\r"), opened.end()):
             code = code.lstrip(" \t")
         language = self.tag if self.tag in PYTHON else ""
