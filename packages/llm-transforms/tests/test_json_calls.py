@@ -15,6 +15,7 @@ from llm_transforms.parsing import (
     Llama3PythonTag,
     MiniMaxToolCalls,
     TextFormat,
+    code_format,
 )
 
 CODE = 'for i in range(2):\n\tprint("<\\d>", i)'
@@ -258,3 +259,58 @@ def test_llama_calls_of_built_in_tools_and_broken_ones_are_told() -> None:
     assert codes(text, Llama3PythonTag(unknown_tools="ignore")) == []
     broken = '<|python_tag|>{"name": "python", "parameters": {"code": 1 1}}'
     assert "a comma or } is expected" in problem(broken, Llama3PythonTag())
+
+
+@pytest.mark.parametrize("choice", ["llama3", "auto"])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"name": "python", "parameters": {"code": "print("hi")"}}<|eot_id|>', "a comma or }"),
+        ('{"name": "python", "parameters": {"code": "print(1', "a string begins that never ends"),
+        ('\n{"arguments": {"code": print(1)}, "name": "python"}', "a value is expected"),
+        ('<|begin_of_text|>{"name": "python", "parameters": {"code": 1 1}}', "a comma or }"),
+        (
+            '{"name": "python", "parameters": {"code": "1"}};{"name": "python", "parameters": {x}}',
+            "a key in double quotes",
+        ),
+    ],
+)
+def test_llama_calls_without_the_tag_that_are_broken_are_told(
+    choice: str, text: str, told: str
+) -> None:
+    blocks = code_format(choice).blocks({"role": "assistant", "content": text})
+    assert [block.problem for block in blocks[:-1]] == [None] * text.count(";")
+    message = str(blocks[-1].problem)
+    assert told in message
+    assert codes(message.partition("A right call:\n")[2], Llama3PythonTag()) == ["print(1)"]
+
+
+@pytest.mark.parametrize("choice", ["llama3", "auto"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{the set of all x}",
+        '{"name": "Ada", "age": 36',
+        '{"parameters": {"a": 1}, 2}',
+        '{"a": 1, ' + " " * 1_000 + '"name": "python", "parameters": {x}}',
+        'A call is {"name": "python", "parameters": {"code": "print("hi")"}}',
+    ],
+)
+def test_what_is_no_llama_call_is_left_alone(choice: str, text: str) -> None:
+    assert code_format(choice).blocks({"role": "assistant", "content": text}) == []
+
+
+@pytest.mark.parametrize("choice", ["llama3", "auto"])
+@pytest.mark.parametrize(
+    "lead",
+    [
+        "<|begin_of_text|>",
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        "<|begin_of_text|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        "<|eot_id|>\n<|start_header_id|>assistant<|end_header_id|>",
+    ],
+)
+def test_special_tokens_before_a_llama_call_are_skipped(choice: str, lead: str) -> None:
+    text = f'{lead}{{"name": "python", "parameters": {{"code": "print(1)"}}}}<|eot_id|>'
+    (block,) = code_format(choice).blocks({"role": "assistant", "content": text})
+    assert (block.code, block.problem, block.start) == ("print(1)", None, len(lead))

@@ -14,8 +14,17 @@ from llm_transforms.parsing.mentions import in_quotes
 _TAG = "<|python_tag|>"
 _END = re.compile(r"<\|(?:eom_id|eot_id|end_of_text|python_tag)\|>")
 _SPACE = re.compile(r"\s*+")
+# What a reply may begin with, if special tokens are left in it.
+_LEAD = re.compile(
+    r"(?:\s++|<\|(?:begin_of_text|eom_id|eot_id)\|>"
+    r"|<\|start_header_id\|>\s*+assistant\s*+<\|end_header_id\|>)*+"
+)
 _BETWEEN = re.compile(r"[\s;,]*+")
 _NAMED = re.compile(r"""\{\s*+["']name["']\s*+:\s*+["']""")
+# Without the tag, broken JSON is a call by its keys, which stand near its start (characters).
+_NAME = re.compile(r"""["']name["']\s*+:""")
+_ARGUMENTS = re.compile(r"""["'](?:parameters|arguments)["']\s*+:""")
+_NEAR = 500
 # The other tools that Llama 3.1 was trained with are called by an expression.
 _BUILT_IN = re.compile(r"\s*+(brave_search|wolfram_alpha)\.call\(")
 
@@ -24,7 +33,7 @@ class Llama3PythonTag(ToolCallFormat):
     r"""The program behind `<|python_tag|>`, or a call as JSON: Llama 3.1, 3.2, 3.3.
 
     The program reaches to `<|eom_id|>`, `<|eot_id|>` or the end. JSON with "name" and "parameters"
-    is a call; a reply that is nothing but such JSON is one without the tag too, and several are
+    is a call; a reply that begins with such JSON is one without the tag too, and several are
     separated by `;`. After the prompt format of meta-llama/Llama-3.1-8B-Instruct ("Code
     Interpreter"), its chat template, vLLM's `vllm/tool_parsers/llama_tool_parser.py` and SGLang's
     `function_call/llama32_detector.py`.
@@ -59,7 +68,7 @@ class Llama3PythonTag(ToolCallFormat):
             position = found[-1].end
             yield from found
         if not tagged:
-            start = _skip(_SPACE, text, 0)
+            start = _skip(_LEAD, text, 0)
             yield from self._json_calls(text, reader, start, start, tagged=False)
 
     def _program(self, text: str, start: int, position: int) -> Call:
@@ -77,9 +86,8 @@ class Llama3PythonTag(ToolCallFormat):
         """Find the calls as JSON, if it is one that begins there."""
         position = _skip(_SPACE, text, position)
         while text.startswith("{", position):
-            named = _NAMED.match(text, position)
             reading = reader.read(position)
-            if reading.problem is not None and named and tagged:
+            if reading.problem is not None and _is_meant(text, position, tagged=tagged):
                 problem = f"The JSON of the call can't be read: {told(reading, text)}."
                 call = as_call(reading.value, start, reading.end)
                 yield Call(start, reading.end, call.name, call.arguments, problem=problem)
@@ -103,6 +111,14 @@ def _is_call(value: Any) -> bool:
         and isinstance(value.get("name"), str)
         and ("parameters" in value or "arguments" in value)
     )
+
+
+def _is_meant(text: str, position: int, *, tagged: bool) -> bool:
+    """Whether JSON that can't be read is meant as a call."""
+    if tagged:
+        return _NAMED.match(text, position) is not None
+    end = position + _NEAR
+    return all(pattern.search(text, position, end) for pattern in (_NAME, _ARGUMENTS))
 
 
 def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
