@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_transforms.parsing import HarmonyToolCalls
+from llm_transforms.parsing import HarmonyToolCalls, code_format
 
 HARMONY = HarmonyToolCalls()
 THOUGHT = "<|channel|>analysis<|message|>I use to=python.<|end|>"
@@ -41,6 +41,39 @@ def test_a_message_of_json_holds_the_program_as_an_argument(name: str) -> None:
     assert [block.code for block in HARMONY.parse(f'{THOUGHT}{text} "1"}}<|call|>')] == ["1"]
 
 
+@pytest.mark.parametrize("choice", ["harmony", "auto"])
+@pytest.mark.parametrize("before", ["", THOUGHT, "<|channel|>analysis<|message|>Hm, to=python."])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "<|channel|>commentary json to=functions.python",
+        "<|channel|>commentary to=functions.python code<|constrain|>json",
+        (
+            "<|start|>assistant<|channel|>commentary to=functions.python<|channel|>commentary"
+            "<|constrain|>json"
+        ),
+        "<|start|>assistant<|channel|>commentary<|constrain|>json to=functions.python",
+        "<|channel|>commentary to= functions.python json;",
+        "<|start|>assistantto=functions.python<|channel|>commentary json",
+    ],
+)
+def test_the_parts_of_a_head_may_stand_in_any_order(head: str, before: str, choice: str) -> None:
+    text = f'{before}{head}<|message|>{{"code": "print(1)"}}<|call|>'
+    (block,) = code_format(choice).blocks({"role": "assistant", "content": text})
+    assert (block.code, block.problem, block.tool) == ("print(1)", None, "python")
+    assert text[block.start : block.end] == text[len(before) :]
+
+
+@pytest.mark.parametrize("type_", [" <|constrain|>python", " python", " json<|constrain|>python"])
+def test_a_function_gets_a_program_if_the_message_says_so(type_: str) -> None:
+    head = f"<|channel|>commentary to=functions.python{type_}<|message|>"
+    for content in ("print(1)", '{"code": "print(1)"}'):
+        (block,) = HARMONY.parse(f"{head}{content}<|call|>")
+        assert (block.code, block.problem) == ("print(1)", None)
+    (block,) = HARMONY.parse(f'{head}{{"code": "print("hi")"}}<|call|>')
+    assert "The arguments are no JSON" in str(block.problem)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -48,6 +81,10 @@ def test_a_message_of_json_holds_the_program_as_an_argument(name: str) -> None:
         "<|start|>assistant<|channel|>final<|message|>2 + 2 = 4, to=python.<|return|>",
         "<|start|>python to=assistant<|channel|>commentary<|message|>4<|end|>",
         "No head to=python<|message|>1",
+        "to=python is the head.\n<|channel|>analysis<|message|>1",
+        "<|start|>user to=python<|channel|>commentary<|message|>1",
+        "<|channel|>analysis<|message|>to=python.<|end|><|channel|>final<|message|>4<|return|>",
+        "<|channel|>analysis to=python<|end|><|channel|>final<|message|>4<|return|>",
     ],
 )
 def test_other_messages_are_none_of_ours(text: str) -> None:

@@ -13,27 +13,25 @@ _MESSAGE = "<|message|>"
 _TOKEN = re.compile(r"<\|(?:start|channel|message|constrain|call|end|return)\|>")
 # The longest head of a message that is looked at (characters).
 _LONGEST_HEAD = 500
-# The recipient stands behind the role or behind the channel; the type behind it, with <|constrain|>
-# or without.
-_HEAD = re.compile(
-    r"""
-    (?:<\|start\|>)?+ (?P<role>assistant)?+
-    (?:\s*+to=(?P<first>[^\s<]++))?+
-    (?:\s*+<\|channel\|>(?P<channel>\w++)(?:\s++to=(?P<second>[^\s<]++))?+)?+
-    \s*+(?:<\|constrain\|>\s*+)?+(?P<type>[\w-]++)?+\s*+
-    """,
-    re.VERBOSE,
+# What ends the message before, so that it is no part of a head.
+_LAST = re.compile(r"<\|(?:call|end|return)\|>")
+# The prompt ends with the role, so the first message may begin with the recipient.
+_RECIPIENT_FIRST = re.compile(r"\s*+to=[^\s<]++(?:\s++[\w-]++)?+\s*+<\|")
+# What a head consists of. Models put the parts in any order.
+_PART = re.compile(
+    r"<\|(?P<token>\w++)\|>|to=\s*+(?P<recipient>[^\s<]++)|(?P<word>(?:(?!to=)[^\s<])++)"
 )
 
 
 class HarmonyToolCalls(ToolCallFormat):
     r"""A message to `python`, or to `functions.NAME` with JSON: gpt-oss.
 
-    The recipient is read behind the role and behind the channel, in every channel; the message
-    reaches to `<|call|>`, the next special token or the end. What is sent to `functions.python`,
-    or is declared as JSON, or is a JSON object with the argument, is read as JSON; everything else
-    is the program. After openai/harmony's `docs/format.md` ("Receiving tool calls", "Python tool"),
-    the chat template of openai/gpt-oss-20b, and SGLang's `function_call/gpt_oss_detector.py`.
+    The recipient is read wherever it stands in the head, in every channel; the message reaches to
+    `<|call|>`, the next special token or the end. What is declared as JSON, or is sent to
+    `functions.python` and not declared as something else, or is a JSON object with the argument, is
+    read as JSON; everything else is the program. After openai/harmony's `docs/format.md`
+    ("Receiving tool calls", "Python tool"), the chat template of openai/gpt-oss-20b, and SGLang's
+    `function_call/gpt_oss_detector.py`.
 
     It carries any program: what would be read as something else is written as JSON.
 
@@ -55,29 +53,24 @@ class HarmonyToolCalls(ToolCallFormat):
         """Return the calls of a text."""
         position = 0
         while (message := text.find(_MESSAGE, position)) >= 0:
-            first = max(position, message - _LONGEST_HEAD)
-            start = text.rfind("<|start|>", first, message)
-            if start < 0:
-                # The prompt ends with the role, so the first message has none.
-                start = text.find("<|channel|>", first, message)
-                if text[first:message].lstrip().startswith("to="):
-                    start = first
-            position = message + len(_MESSAGE)
-            head = _HEAD.fullmatch(text, start, message) if start >= 0 else None
-            recipient = (head["first"] or head["second"]) if head else None
-            if head is None or recipient is None or recipient in ("assistant", "user", "all"):
-                continue
-            ending = _TOKEN.search(text, position)
-            end = ending.start() if ending else len(text)
-            content = text[position:end]
-            position = end
-            if ending and ending[0] in ("<|call|>", "<|end|>", "<|return|>"):
+            start = _start_of_head(text, position, message)
+            recipient, type_ = _head(text, start, message)
+            content_start = message + len(_MESSAGE)
+            ending = _TOKEN.search(text, content_start)
+            end = position = ending.start() if ending else len(text)
+            if ending and _LAST.match(ending[0]):
                 position = ending.end()
-            yield self._call(start, position, recipient, head["type"], content)
+            if recipient is None or recipient in ("assistant", "user", "all"):
+                continue
+            content = text[content_start:end]
+            yield self._call(start, position, recipient, type_, content)
 
     def _call(self, start: int, end: int, name: str, type_: str | None, content: str) -> Call:
-        declared = type_ == "json" or (name.startswith("functions.") and type_ != "code")
-        if not declared and not content.lstrip().startswith("{"):
+        braced = content.lstrip().startswith("{")
+        # Functions are called with JSON, unless the message says that it is something else and is.
+        function = name.startswith("functions.") and type_ != "code" and (type_ is None or braced)
+        declared = type_ == "json" or function
+        if not declared and not braced:
             return Call(start, end, name, code=content)
         reading = read_alone(content)
         if reading.problem is not None and declared:
@@ -101,3 +94,33 @@ class HarmonyToolCalls(ToolCallFormat):
             f"<|start|>assistant<|channel|>commentary to=functions.{tool} <|constrain|>json"
             f"<|message|>{as_json({self.arguments[0]: code})}<|call|>"
         )
+
+
+def _start_of_head(text: str, position: int, message: int) -> int:
+    """Return where the head before this `<|message|>` starts; its end if there is none."""
+    first = max(position, message - _LONGEST_HEAD)
+    for last in _LAST.finditer(text, first, message):
+        first = last.end()
+    start = text.rfind("<|start|>", first, message)
+    if start < 0:
+        start = text.find("<|channel|>", first, message)
+        if _RECIPIENT_FIRST.match(text, first):
+            start = first
+    return message if start < 0 else start
+
+
+def _head(text: str, start: int, end: int) -> tuple[str | None, str | None]:
+    """Return to whom a message goes, and the type it says it has: behind <|constrain|> or bare."""
+    recipient = constraint = bare = before = None
+    for part in _PART.finditer(text, start, end):
+        word = part["word"]
+        if part["recipient"]:
+            recipient = recipient or part["recipient"]
+        elif word and before == "start" and word != "assistant":
+            return None, None
+        elif word and before == "constrain":
+            constraint = word
+        elif word and before not in ("start", "channel"):
+            bare = word
+        before = part["token"]
+    return recipient, constraint or bare
