@@ -115,7 +115,9 @@ def test_no_more_checkpoints_are_kept_than_may_be(
     until(lambda: len(children.read_text().split()) == 5)
     pool.rollback("a", to=8)
     pool.execute("1", session="a")
-    until(lambda: len(children.read_text().split()) == 4)
+    # One more if it went back before its last checkpoint had been made, in place of the first.
+    until(lambda: len(children.read_text().split()) in (4, 5))
+    assert len(pool.list_sessions()[0]["checkpoints"]) <= 4
 
 
 def test_a_checkpoint_that_dies_as_it_wakes_up(pool: PythonExecutorService) -> None:
