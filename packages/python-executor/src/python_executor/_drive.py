@@ -386,7 +386,7 @@ def end(pool: Pool, run: Run, job: Job) -> None:
     if job.keep and run.reusable:
         run.slot.cell += 1
         if job.checkpoint is not None:
-            run.slot.keep(job.checkpoint, pool.history, _others(pool))
+            run.slot.keep(job.checkpoint, pool.history, _crowd(pool))
     elif job.checkpoint is not None and run.taken:
         run.slot.restore()
     else:
@@ -395,13 +395,14 @@ def end(pool: Pool, run: Run, job: Job) -> None:
         pool.sessions.end(job.session, begun=run.started_at is not None)
 
 
-def _others(pool: Pool) -> int:
-    """How many other executions wait or run: about as many milliseconds may their work take.
+def _crowd(pool: Pool) -> int:
+    """How long a checkpoint waits for other executions (ms), which it would slow down.
 
-    As long a checkpoint can wait, which would only keep them from the processor.
+    About as long as those that wait or run may take on a machine of few processors.
     """
     queue = pool.queue
-    return min(queue.pending + pool.size - queue.idle - 1, _LONGEST_DELAY)
+    others = queue.pending + pool.size - queue.idle - 1
+    return min(2 * others, _LONGEST_DELAY)
 
 
 def _start(pool: Pool, slot: Slot, job: Job) -> Run:
