@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from llm_transforms.errors import (
     BatchSizeError,
@@ -15,6 +14,7 @@ from llm_transforms.errors import (
     InvalidMessageError,
     NotResetError,
 )
+from llm_transforms.lifetime import Closing
 from llm_transforms.messages import Message, as_message, check_message
 from llm_transforms.transform import Transform
 
@@ -22,7 +22,7 @@ Reply = str | Mapping[str, Any] | None
 Prompt = str | Sequence[Mapping[str, Any]]
 
 
-class ChatEnv:
+class ChatEnv(Closing):
     r"""A batch of environments, each a chat of OpenAI-style messages. Needs no torch.
 
     Args:
@@ -175,17 +175,6 @@ class ChatEnv:
             with ExitStack() as stack:
                 for transform in reversed(self._transforms):
                     stack.callback(transform.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed, " if self._closed else ""

@@ -72,6 +72,8 @@ class SharedService(Executor):
         services: The registry that has it.
         name: Its name.
         close_registry: Whether the registry was opened for this alone.
+        tells_outages: Whether an error of some replicas is a result of their programs, as the
+            others have run.
 
     Raises:
         ServiceNotFoundError: There is none of that name.
@@ -81,12 +83,17 @@ class SharedService(Executor):
     needs: ClassVar[tuple[str, ...]] = ("execute_batch",)
     """The methods that the service must have."""
 
-    tells_outages = False
-    """Whether an error of some replicas is a result of their programs, as the others have run."""
-
-    def __init__(self, services: ServiceBase, name: str, *, close_registry: bool) -> None:
+    def __init__(
+        self,
+        services: ServiceBase,
+        name: str,
+        *,
+        close_registry: bool,
+        tells_outages: bool = False,
+    ) -> None:
         self._services = services
         self._close_registry = close_registry
+        self._tells_outages = tells_outages
         self._name = name
         self._prefix = uuid.uuid4().hex
         self._died = False
@@ -136,7 +143,7 @@ class SharedService(Executor):
             if self._goes_on_after(error, keys):
                 told[call] = crashed()
             elif (
-                self.tells_outages
+                self._tells_outages
                 and isinstance(error, OUTAGES)
                 and len(errors) < len(set(map(id, outcomes)))
             ):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from inspect import signature
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from llm_transforms.budget import CallBudget
 from llm_transforms.errors import ClosedError, InvalidArgumentError
 from llm_transforms.execution import Programs, Results
+from llm_transforms.lifetime import Configured
 from llm_transforms.messages import Message
 from llm_transforms.outages import OUTAGES, outage
 from llm_transforms.parsing import (
@@ -36,7 +37,7 @@ from python_executor import InvalidArgumentError as InvalidExecutionError
 from services_core import ServiceBase
 
 
-class PythonInterpreter(Transform):
+class PythonInterpreter(Configured, Transform):
     r"""Executes the Python blocks of assistant messages, and of nothing else.
 
     Where programs run depends on `services` and `persistent`:
@@ -123,7 +124,7 @@ class PythonInterpreter(Transform):
         on_service_error: Literal["raise", "message"] = "raise",
     ) -> None:
         given = locals()
-        self._settings = {name: given[name] for name in _DEFAULTS}
+        self._settings = {name: given[name] for name in signature(PythonInterpreter).parameters}
         if not tool_name:
             raise InvalidArgumentError("tool_name", tool_name, "a role such as 'tool' or 'user'")
         if on_service_error not in ("raise", "message"):
@@ -176,23 +177,10 @@ class PythonInterpreter(Transform):
         self._budget.reset(environments)
         self._executor.reset(environments)
 
-    def clone(self) -> Self:
-        """Return an interpreter with the same settings, which shares no state with this one."""
-        return type(self)(**self._settings)
-
     def close(self) -> None:
         """End the processes and sessions that belong to this interpreter; a service runs on."""
         self._closed = True
         self._executor.close()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Processes, sessions and connections stay here: what is unpickled opens its own.
-        return _remake, (type(self), self._settings)
-
-    def __repr__(self) -> str:
-        given = {name: value for name, value in self._settings.items() if value != _DEFAULTS[name]}
-        arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        return f"{type(self).__name__}({arguments})"
 
     def _blocks(self, reply: Message | None) -> Sequence[CodeBlock]:
         if reply is None or reply.get("role") != "assistant":
@@ -251,10 +239,6 @@ class PythonInterpreter(Transform):
         return self._budget.refusal(environment, running) or program
 
 
-_DEFAULTS: Mapping[str, Any] = {
-    name: parameter.default for name, parameter in signature(PythonInterpreter).parameters.items()
-}
-
 # The parameter of the constructor has the same name.
 _choose_format = code_format
 
@@ -265,7 +249,3 @@ def _output_limit(tokenizer: Any, characters: int | None, tokens: int | None) ->
     if tokens is not None:
         return TokenLimit(tokenizer, tokens)
     return None if characters is None else CharacterLimit(characters)
-
-
-def _remake(cls: type[PythonInterpreter], settings: dict[str, Any]) -> PythonInterpreter:
-    return cls(**settings)

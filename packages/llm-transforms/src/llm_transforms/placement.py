@@ -30,18 +30,14 @@ def make_executor(
         if namespace not in (None, services.namespace):
             expected = f"None or the registry's own, {services.namespace!r}"
             raise InvalidArgumentError("namespace", namespace, expected)
-        executor = shared(services, service_name, close_registry=False)
-        executor.tells_outages = tells_outages
-        return executor
+        return shared(services, service_name, close_registry=False, tells_outages=tells_outages)
     if not isinstance(services, str):
         raise InvalidArgumentError(
             "services", services, "the name of a backend, an open registry, or None"
         )
     opened = get_services(services, _DEFAULT_NAMESPACE if namespace is None else namespace)
     try:
-        executor = shared(opened, service_name, close_registry=True)
+        return shared(opened, service_name, close_registry=True, tells_outages=tells_outages)
     except BaseException:
         opened.close()
         raise
-    executor.tells_outages = tells_outages
-    return executor

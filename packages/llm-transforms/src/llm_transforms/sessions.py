@@ -25,13 +25,21 @@ class SharedSessions(SharedService):
     Args:
         services: The registry that has the service.
         name: The service's name.
-        close_registry: Whether the registry was opened for this alone.
+        close_registry: See `SharedService`.
+        tells_outages: See `SharedService`.
     """
 
     needs = ("execute_batch", "close_session")
 
-    def __init__(self, services: ServiceBase, name: str, *, close_registry: bool) -> None:
-        super().__init__(services, name, close_registry=close_registry)
+    def __init__(
+        self,
+        services: ServiceBase,
+        name: str,
+        *,
+        close_registry: bool,
+        tells_outages: bool = False,
+    ) -> None:
+        super().__init__(services, name, close_registry=close_registry, tells_outages=tells_outages)
         self._process = os.getpid()
         self._open: set[int] = set()  # environments that have a session, perhaps
         self._answered: set[int] = set()  # those that have had results of theirs

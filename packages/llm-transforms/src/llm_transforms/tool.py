@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from llm_transforms.errors import ClosedError, InvalidArgumentError
+from llm_transforms.lifetime import Closing, Configured
 from llm_transforms.placement import make_executor
 from llm_transforms.results import CharacterLimit, limited, plain_text, rejected
 from python_executor import Execution, ExecutionResult, InvalidArgumentTypeError
@@ -29,7 +29,7 @@ _CODE = "The program."
 _RETURNS = "What it printed, or why it failed."
 
 
-class PythonTool:
+class PythonTool(Configured, Closing):
     r"""A function that runs one program and returns what a model should read of it.
 
     Trainers that take functions alone get `function`, which has a name, type hints and a docstring
@@ -171,10 +171,6 @@ class PythonTool:
         with self._turn:
             self._executor.reset([_ENVIRONMENT])
 
-    def clone(self) -> Self:
-        """Return a tool with the same settings, which shares no state with this one."""
-        return type(self)(**self._settings)
-
     def close(self) -> None:
         """End the processes and the session that belong to this tool; a service runs on.
 
@@ -184,32 +180,9 @@ class PythonTool:
             self._closed = True
             self._executor.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Processes, sessions and connections stay here: what is unpickled opens its own.
-        return _remake, (type(self), self._settings)
-
-    def __repr__(self) -> str:
-        given = {name: value for name, value in self._settings.items() if value != _DEFAULTS[name]}
-        arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        return f"{type(self).__name__}({arguments})"
-
     def _check(self) -> None:
         if self._closed:
             raise ClosedError(self)
-
-
-_DEFAULTS: Mapping[str, Any] = PythonTool.__init__.__kwdefaults__ or {}
 
 
 def describe(*, persistent: bool) -> str:
@@ -259,7 +232,3 @@ def start_thread(function: Callable[[], _Result]) -> Future[_Result]:
 
 def _docstring(description: str) -> str:
     return f"{description}\n\nArgs:\n    code: {_CODE}\n\nReturns:\n    {_RETURNS}"
-
-
-def _remake(cls: type[PythonTool], settings: dict[str, Any]) -> PythonTool:
-    return cls(**settings)

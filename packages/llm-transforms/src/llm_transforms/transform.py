@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Sequence
-from types import TracebackType
 from typing import Self
 
 from llm_transforms.errors import TransformInUseError
+from llm_transforms.lifetime import Closing
 from llm_transforms.messages import Message
 
 
-class Transform(ABC):
+class Transform(Closing):
     """Answers the replies of a batch of environments with messages.
 
     A transform belongs to one environment object, since it may hold state for each chat.
@@ -48,23 +48,12 @@ class Transform(ABC):
             raise TransformInUseError(self)
         self._claimed = True
 
-    def reset(self, environments: Collection[int]) -> None:  # noqa: B027 - most hold no state
+    def reset(self, environments: Collection[int]) -> None:
         """Forget what is held for some environments.
 
         Args:
             environments: Their numbers in the batch.
         """
 
-    def close(self) -> None:  # noqa: B027 - most hold nothing
+    def close(self) -> None:
         """Let go of what is held. May be called again."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -8,11 +8,11 @@ rollout has a session of its own. Needs the extra `llm-transforms[trl]`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from llm_transforms.errors import ClosedError
 from llm_transforms.extras import require
+from llm_transforms.lifetime import Closing
 from llm_transforms.tool import PythonTool
 from services_core import ServiceBase
 
@@ -52,7 +52,7 @@ class PythonEnvironment:
         return self.tool(code)
 
 
-class PythonEnvironments:
+class PythonEnvironments(Closing):
     """Makes an environment for each rollout: the `environment_factory` of a `GRPOTrainer`.
 
     TRL makes as many as a batch has rollouts, uses them again for the next batch, and never closes
@@ -118,17 +118,6 @@ class PythonEnvironments:
         self._closed = True
         while self.tools:
             self.tools.pop().close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<PythonEnvironments, {len(self.tools)} open>"
