@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from textwrap import dedent
 from typing import Literal
 
 import pytest
@@ -214,6 +215,32 @@ def test_child_processes_and_orphans_leave_the_next_cell_without_one(until: Unti
         assert pool.execute("1", session="a")["unprotected"] == "it has child processes"
         pool.close_session("a")
         until(lambda: children_of(server) == [])
+
+
+def test_an_orphan_of_the_next_cell_outlives_the_clearing_up_after_a_checkpoint() -> None:
+    policy = SandboxPolicy.with_processes(processes=50)
+    memory = "import os, time; x = bytearray(os.urandom(1024)) * (60 * 1024)"
+    copied = "x[::4096] = bytes(len(x[::4096]))"  # so that ending a checkpoint takes a while
+    orphan = """
+        r, w = os.pipe()
+        if os.fork() == 0:
+            p = os.fork()
+            if p == 0: time.sleep(1000)
+            os.write(w, str(p).encode())
+            os._exit(0)
+        _ = os.wait()
+        p = int(os.read(r, 100))
+        os.close(r)
+        os.close(w)
+    """
+    with PythonExecutorService(pool_size=1, sandbox=policy, checkpoint=True) as pool:
+        pool.execute(memory, session="a")
+        for _ in range(40):
+            pool.execute(copied, session="a")
+            assert pool.execute(dedent(orphan), session="a")["unprotected"] is None
+            ended = pool.execute("os.kill(p, 9)", session="a")
+            assert ended["unprotected"] == "it has child processes"
+            assert ended["success"], ended["stderr"]
 
 
 def test_too_much_memory_leaves_the_next_cell_without_one_unless_it_is_insisted_on() -> None:

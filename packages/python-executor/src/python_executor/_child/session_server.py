@@ -430,10 +430,10 @@ class SessionServer(SlotServer):
         else:
             branch.child = pid
             self._admit(member, branch)
-        # The interpreter goes on; what has to be cleared up, is cleared up meanwhile.
+        # The interpreter goes on; what has to be cleared up, is cleared up meanwhile. Not children
+        # that nobody told of: they may be orphans that its next cell has left by now.
         member.reply("")
         member.trim(self.history)
-        self._end_strangers()
 
     def _admit(self, member: Member, branch: Member) -> None:
         """Begin to serve a branch, and tell the host."""
