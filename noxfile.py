@@ -294,8 +294,11 @@ def trainers(session: nox.Session) -> None:
 
 @nox.session(python=MAIN, tags=["ci"])
 def soak(session: nox.Session) -> None:
-    """Execute thousands of mixed programs; nothing may be left or grow (-- --help)."""
-    session.install(*editable([WORKSPACE.packages["python-executor"]]))
+    """Run tests that do one thing very often, then thousands of mixed programs (-- --help)."""
+    package = WORKSPACE.packages["python-executor"]
+    session.install(*editable([package]), "--group", package.test_group)
+    if not session.posargs:  # they are the script's
+        pytest(session, *package.parallel, "-m", "load", str(package.path / "tests"))
     session.run("python", "benchmarks/soak.py", *session.posargs)
 
 

@@ -218,6 +218,7 @@ def test_if_the_server_of_a_family_dies_all_of_it_is_lost_and_nothing_else(
     assert [value(pool, "x", name) for name in "abcd"] == list("abcd")
 
 
+@pytest.mark.load
 def test_sixty_four_branches_of_one_session(strict: PythonExecutorService) -> None:
     strict.execute("x = list(range(1000)); open('f', 'w').write('f')", session="root")
     names = [f"root/{n}" for n in range(64)]

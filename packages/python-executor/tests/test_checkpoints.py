@@ -217,6 +217,7 @@ def test_child_processes_and_orphans_leave_the_next_cell_without_one(until: Unti
         until(lambda: children_of(server) == [])
 
 
+@pytest.mark.load
 def test_an_orphan_of_the_next_cell_outlives_the_clearing_up_after_a_checkpoint() -> None:
     policy = SandboxPolicy.with_processes(processes=50)
     memory = "import os, time; x = bytearray(os.urandom(1024)) * (60 * 1024)"

@@ -92,6 +92,7 @@ def test_thirty_two_threads_get_their_own_answers() -> None:
 
 @pytest.mark.parametrize("assignment", ["idle-first", "round-robin"])
 @pytest.mark.parametrize("isolation", ["process", "namespace"])
+@pytest.mark.load
 def test_sixty_four_threads_share_four_slots(
     assignment: Literal["idle-first", "round-robin"], isolation: Literal["process", "namespace"]
 ) -> None:
@@ -285,6 +286,7 @@ def test_a_pool_that_was_not_closed_warns_and_ends() -> None:
         gc.collect()
 
 
+@pytest.mark.load
 def test_a_thousand_programs_leave_the_host_as_it_was() -> None:
     with PythonExecutorService(pool_size=4, timeout=30.0, sandbox="off") as executor:
         executor.execute_batch(["1"] * 50)

@@ -104,6 +104,7 @@ def test_a_parked_session_that_is_stopped_is_lost_when_it_is_needed(
     assert state_of(pool, "a") == ("lost", "False")
 
 
+@pytest.mark.load
 def test_the_fork_server_dies_with_128_sessions_open(
     pool: PythonExecutorService, until: Until, alive: Alive
 ) -> None:
@@ -130,6 +131,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+@pytest.mark.load
 def test_a_thousand_sessions_leave_nothing(until: Until) -> None:
     """They crash or not, and are closed or have to make room."""
     with PythonExecutorService(

@@ -127,6 +127,7 @@ def test_what_no_limit_bounds_ends_the_program(arena: Arena, name: str) -> None:
         assert result["error"]["message"].startswith("[Errno 28]"), result
 
 
+@pytest.mark.load
 def test_names_without_bytes_are_bounded_too(arena: Arena) -> None:
     code = """
 import time
@@ -139,6 +140,7 @@ time.sleep(3)
     assert result["error"] is not None
 
 
+@pytest.mark.load
 def test_folders_of_a_thousand_levels_are_removed(arena: Arena) -> None:
     code = """
 for n in range(1000):

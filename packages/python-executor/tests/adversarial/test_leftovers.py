@@ -86,6 +86,7 @@ def test_the_next_program_finds_nothing(executor: PythonExecutorService, name: s
     assert executor.stats()["root_restarts"] == 0
 
 
+@pytest.mark.load
 def test_all_of_the_disk_is_there_for_the_next_program(executor: PythonExecutorService) -> None:
     fill = "open('../left', 'wb').write(bytes(200 << 20)); import time; time.sleep(0.2)"
     for _ in range(3):

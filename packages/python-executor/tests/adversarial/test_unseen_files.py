@@ -159,6 +159,7 @@ moves, os.listdir(home), sorted(os.listdir())
         (grant / "movable" / "locked").chmod(0o777)
 
 
+@pytest.mark.load
 def test_a_large_directory_is_removed_while_others_are_served(bare: Arena) -> None:
     code = """
 import os, signal
