@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from importlib import metadata
+from pathlib import Path
 
 from _figures import Figure
 from _report import comparisons, is_met, ratio_of, table_of
@@ -18,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 QUICK_ROUNDS = 3
+BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 class Session:
@@ -36,6 +38,23 @@ class Session:
     def leave_out(self, what: str) -> None:
         """Say that something doesn't take part."""
         self.console.print(f"[yellow]Left out:[/] {escape(what)}", soft_wrap=True)
+
+    def those_that_can(
+        self, names: Iterable[str], why_not: Callable[[str], str | None]
+    ) -> list[str]:
+        """Those that can take part; says why the others don't.
+
+        Args:
+            names: Who was asked for.
+            why_not: What one of them lacks; None if nothing.
+        """
+        able = []
+        for name in names:
+            if reason := why_not(name):
+                self.leave_out(reason)
+            else:
+                able.append(name)
+        return able
 
     def time(self, figure: Figure) -> None:
         """Let the contestants of a figure take turns, and print the table."""
@@ -116,6 +135,25 @@ def run(
         console.print("Interrupted. What was started has been ended.")
         return 130
     return 0
+
+
+def new_parser(script: str, description: str | None) -> argparse.ArgumentParser:
+    """A command line whose help shows the description as it is written."""
+    return argparse.ArgumentParser(
+        prog=script,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_data(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the option that says in which folder a file of data is."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(os.environ.get("SHARED_DATA", BESIDE_THE_REPOSITORY)),
+        help=f"the folder of {name} (default: $SHARED_DATA, or beside the repository)",
+    )
 
 
 def add_peers(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:

@@ -38,26 +38,31 @@ What isn't installed is named and left out. Ctrl-C ends all that was started.
 from __future__ import annotations
 
 import argparse
-import os
 from itertools import cycle, islice
 from pathlib import Path
 
+import _backends
 from _executor.peers import why_not
-from _session import Session, add_peers, add_rounds, at_least_one, run
+from _session import (
+    Session,
+    add_data,
+    add_peers,
+    add_rounds,
+    at_least_one,
+    new_parser,
+    run,
+)
 
 from _chat_env import peers
 from _chat_env.contestants import LABELS, contestants, referees, step
 from _chat_env.replies import NAME, Reply, replies_in
 from _chat_env.steps import OpenChats, agree
-from services_core import BackendNotInstalledError
-from services_core.backends import load_backend
 
 ENVIRONMENTS = (16, 128, 1024)
 VERSIONS = (
     *("llm-transforms", "python-executor", "services-local", "services-ray"),
     *("ray", "torchrl", "torch"),
 )
-BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def play(options: argparse.Namespace, session: Session) -> None:
@@ -65,7 +70,7 @@ def play(options: argparse.Namespace, session: Session) -> None:
     if not (options.data / NAME).exists():
         session.leave_out(f"everything: no {NAME} in {options.data}. Say where: --data FOLDER")
         return
-    backends = available(options.backends, session)
+    backends = session.those_that_can(options.backends, _backends.why_not)
     if not backends:
         return
     torchrl = "torchrl" in options.peers and "ray" in backends
@@ -101,26 +106,9 @@ def chosen(rows: dict[str, OpenChats], data: Path, most: int, session: Session) 
     return agreed.replies
 
 
-def available(backends: list[str], session: Session) -> list[str]:
-    """Those backends that are installed."""
-    found = []
-    for backend in backends:
-        try:
-            load_backend(backend)
-        except BackendNotInstalledError as error:
-            session.leave_out(str(error))
-        else:
-            found.append(backend)
-    return found
-
-
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="chat_env.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser("chat_env.py", __doc__)
     parser.add_argument(
         "--environments",
         nargs="+",
@@ -144,12 +132,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="what our pools import once, for all programs (default: nothing)",
     )
     add_peers(parser, ["torchrl"])
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path(os.environ.get("SHARED_DATA", BESIDE_THE_REPOSITORY)),
-        help=f"the folder of {NAME} (default: $SHARED_DATA, or beside the repository)",
-    )
+    add_data(parser, NAME)
     add_rounds(parser, default=12)
     return parser.parse_args(arguments)
 

@@ -37,14 +37,12 @@ What isn't installed is named and left out. Ctrl-C ends all that was started.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 
 from _figures import Figure
-from _session import Session, add_figures, add_peers, add_rounds, run
+from _session import Session, add_data, add_figures, add_peers, add_rounds, new_parser, run
 
 from _executor import peers
 from _executor.human_eval import NAME, human_eval, programs_in
@@ -71,17 +69,11 @@ VERSIONS = (
     *("python-executor", "torchrl", "torch", "ipykernel", "jupyter-client"),
     *("numpy", "sympy", "pandas"),
 )
-BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def play(options: argparse.Namespace, session: Session) -> None:
     """Time all figures that were asked for."""
-    wanted = []
-    for peer in options.peers:
-        if reason := peers.why_not(peer):
-            session.leave_out(reason)
-        else:
-            wanted.append(peer)
+    wanted = session.those_that_can(options.peers, peers.why_not)
     opens: dict[str, Opens] = {
         "latency": latency,
         "throughput": throughput,
@@ -107,11 +99,7 @@ def play(options: argparse.Namespace, session: Session) -> None:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="executor.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser("executor.py", __doc__)
     add_figures(parser, FIGURES)
     parser.add_argument(
         "--preload",
@@ -121,12 +109,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help=f"what is preloaded, of {', '.join(PRELOADS)} (default: as above, otherwise nothing)",
     )
     add_peers(parser, peers.NEEDS)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path(os.environ.get("SHARED_DATA", BESIDE_THE_REPOSITORY)),
-        help=f"the folder of {NAME} (default: $SHARED_DATA, or beside the repository)",
-    )
+    add_data(parser, NAME)
     add_rounds(parser, default=12)
     return parser.parse_args(arguments)
 

@@ -40,15 +40,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
+import _backends
 from _figures import Figure
-from _session import Session, add_figures, add_rounds, machine, new_console, obey_signals
-from rich.console import Console
+from _session import Session, add_figures, add_rounds, new_parser, run
 
 from _registry import figures
 from _registry.contestants import LocalSide, RaySide, local_side, ray_side
 from _registry.placing import cores_to_choose
-from services_core import BackendNotInstalledError
-from services_core.backends import load_backend
 
 BACKENDS = ("local", "ray")
 
@@ -70,40 +68,31 @@ FIGURES = (*OF_LOCAL, *OF_RAY, *OF_BOTH)
 VERSIONS = ("services-core", "services-local", "services-ray", "ray", "torchrl", "numpy")
 
 
-class Run(Session):
-    """One run of this benchmark.
-
-    Args:
-        options: The command line.
-        console: Where it is told.
-    """
-
-    def __init__(self, options: argparse.Namespace, console: Console) -> None:
-        super().__init__(console, options.rounds)
-        self._wanted: list[str] = options.figures
-
-    def play(self, backends: list[str]) -> None:
-        """Time all figures; those of the local backend alone before Ray runs beside it."""
-        with ExitStack() as stack:
-            local = stack.enter_context(local_side()) if "local" in backends else None
-            if local is not None:
-                for name in self._those_of(OF_LOCAL):
-                    if reason := why_not(name):
-                        self.leave_out(f"{name}. {reason}")
-                    else:
-                        self.time(OF_LOCAL[name](local))
-            ray = None
-            if "ray" in backends and self._those_of(OF_RAY | OF_BOTH):
-                self.console.print("\nRay and its peers are started, which takes some seconds.")
-                ray = stack.enter_context(ray_side(self.leave_out))
-                for name in self._those_of(OF_RAY):
-                    self.time(OF_RAY[name](ray))
-            for name in self._those_of(OF_BOTH):
-                self.time(OF_BOTH[name](local, ray))
-        self.sum_up()
-
-    def _those_of(self, group: dict[str, Callable[..., Figure]]) -> list[str]:
-        return [name for name in group if name in self._wanted]
+def play(options: argparse.Namespace, session: Session) -> None:
+    """Time all figures; those of the local backend alone before Ray runs beside it."""
+    backends = session.those_that_can(options.backends, _backends.why_not)
+    if not backends:
+        return
+    of_local, of_ray, of_both = (
+        [name for name in group if name in options.figures] for group in (OF_LOCAL, OF_RAY, OF_BOTH)
+    )
+    with ExitStack() as stack:
+        local = stack.enter_context(local_side()) if "local" in backends else None
+        if local is not None:
+            for name in of_local:
+                if reason := why_not(name):
+                    session.leave_out(f"{name}. {reason}")
+                else:
+                    session.time(OF_LOCAL[name](local))
+        ray = None
+        if "ray" in backends and of_ray + of_both:
+            session.console.print("\nRay and its peers are started, which takes some seconds.")
+            ray = stack.enter_context(ray_side(session.leave_out))
+            for name in of_ray:
+                session.time(OF_RAY[name](ray))
+        for name in of_both:
+            session.time(OF_BOTH[name](local, ray))
+    session.sum_up()
 
 
 def why_not(name: str) -> str | None:
@@ -115,26 +104,9 @@ def why_not(name: str) -> str | None:
     return None
 
 
-def available(backends: list[str], run: Run) -> list[str]:
-    """Those backends that are installed."""
-    found = []
-    for backend in backends:
-        try:
-            load_backend(backend)
-        except BackendNotInstalledError as error:
-            run.leave_out(str(error))
-        else:
-            found.append(backend)
-    return found
-
-
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="registry.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser("registry.py", __doc__)
     parser.add_argument(
         "--backends",
         nargs="+",
@@ -149,17 +121,4 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
-    options = parse(arguments)
-    console = new_console()
-    obey_signals()
-    run = Run(options, console)
-    try:
-        backends = available(options.backends, run)
-        if not backends:
-            return 1
-        console.print(machine(VERSIONS), soft_wrap=True)
-        run.play(backends)
-    except KeyboardInterrupt:
-        console.print("Interrupted. What was started has been ended.")
-        return 130
-    return 0
+    return run(parse(arguments), VERSIONS, play)

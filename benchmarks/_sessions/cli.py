@@ -52,7 +52,7 @@ from contextlib import AbstractContextManager
 from _executor.peers import why_not
 from _executor.preloads import PRELOADS
 from _figures import Figure
-from _session import Session, add_figures, add_peers, add_rounds, run
+from _session import Session, add_figures, add_peers, add_rounds, new_parser, run
 
 from _sessions import peers
 from _sessions.arrays import arrays
@@ -76,12 +76,7 @@ VERSIONS = ("python-executor", "torchrl", "torch", "ipykernel", "jupyter-client"
 
 def play(options: argparse.Namespace, session: Session) -> None:
     """Time all figures that were asked for."""
-    wanted = []
-    for peer in options.peers:
-        if reason := why_not(peer):
-            session.leave_out(reason)
-        else:
-            wanted.append(peer)
+    wanted = session.those_that_can(options.peers, why_not)
     missing = PRELOADS["numpy"].missing
     for name in options.figures:
         if missing and name in ("arrays", "memory"):
@@ -96,11 +91,7 @@ def play(options: argparse.Namespace, session: Session) -> None:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="sessions.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser("sessions.py", __doc__)
     add_figures(parser, FIGURES)
     add_peers(parser, peers.NAMES)
     add_rounds(parser, default=12)
