@@ -301,6 +301,25 @@ def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None
         assert option in told
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--services inline --sandbox strict", "--sandbox is for this server's own pool"),
+        ("--services inline --preload json", "--preload is for this server's own pool"),
+        ("--services inline --pool-size 2", "--pool-size is for this server's own pool"),
+        ("--namespace training", "--namespace is for a service of others"),
+        ("--service-name mine", "--service-name is for a service of others"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    options: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(options.split())
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_service_that_is_not_there_ends_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     command = [*COMMAND, "--services", "inline", "--namespace", "nowhere"]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -19,6 +19,9 @@ from services_core import Handle, ServiceBase, ServiceError, call_each_replica, 
 _SERVICE_NAME = "python_executor"
 _CONCURRENCY = 256
 
+_OF_A_SERVICE = ("namespace", "service_name")
+_OF_THE_POOL = ("pool_size", "preload", "sandbox")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stdin is closed.
@@ -31,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    _refuse_what_does_nothing(parser, options)
     with ExitStack() as stack:
         try:
             tool, cancel = stack.enter_context(_opened(options))
@@ -98,6 +102,19 @@ def _canceller(executor: object) -> Cancel:
     return cancel
 
 
+def _refuse_what_does_nothing(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with an error if an option of the other place where programs run was given."""
+    own_pool = options.services is None
+    why = (
+        "a service of others: say which with --services"
+        if own_pool
+        else "this server's own pool: leave it out, or --services"
+    )
+    for name in _OF_A_SERVICE if own_pool else _OF_THE_POOL:
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} is for {why}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "llm-transforms-mcp",
@@ -124,7 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     pool = parser.add_argument_group("or, without --services, in this server's own pool")
     pool.add_argument("--pool-size", type=int, default=4, help="programs that run at a time")
     pool.add_argument("--preload", nargs="*", default=(), metavar="MODULE", help="imported before")
-    pool.add_argument("--sandbox", choices=["auto", "strict", "off"], default="auto", help=" ")
+    pool.add_argument(
+        "--sandbox",
+        choices=["auto", "strict", "off"],
+        default="auto",
+        help="the protection that this machine gives; no start without what matters; or none",
+    )
     return parser
 
 
