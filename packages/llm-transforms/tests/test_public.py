@@ -61,3 +61,9 @@ def test_errors_are_the_standard_ones_too_and_pickle_with_what_they_know() -> No
 def test_every_error_is_tried() -> None:
     tried = {type(error) for error, _ in ERRORS}
     assert tried == set(TransformError.__subclasses__())
+
+
+def test_every_error_can_be_had_from_the_package() -> None:
+    assert {error.__name__ for error in TransformError.__subclasses__()} <= set(
+        llm_transforms.__all__
+    )

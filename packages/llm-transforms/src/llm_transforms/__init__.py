@@ -9,6 +9,7 @@ from llm_transforms.chat import ChatEnv
 from llm_transforms.errors import (
     BatchSizeError,
     ClosedError,
+    HistoryNeededError,
     InvalidArgumentError,
     InvalidMessageError,
     MissingExtraError,
@@ -52,6 +53,7 @@ __all__ = [
     "CodeBlock",
     "CodeBlockResults",
     "CodeFormat",
+    "HistoryNeededError",
     "InvalidArgumentError",
     "InvalidMessageError",
     "MarkdownFences",

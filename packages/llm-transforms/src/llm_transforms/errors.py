@@ -144,7 +144,11 @@ class MissingExtraError(TransformError, ImportError):
 
 
 class TransformInUseError(TransformError, RuntimeError):
-    """A transform was appended that already belongs to an environment."""
+    """A transform was appended that already belongs to an environment.
+
+    Attributes:
+        transform: The transform.
+    """
 
     def __init__(self, transform: object) -> None:
         self.transform = transform
@@ -170,7 +174,11 @@ class NotResetError(TransformError, RuntimeError):
 
 
 class ClosedError(TransformError, RuntimeError):
-    """An environment or a transform was used after its close()."""
+    """An environment, a transform or a tool was used after its close().
+
+    Attributes:
+        what: What was used.
+    """
 
     def __init__(self, what: object) -> None:
         self.what = what
