@@ -3,7 +3,7 @@
 import pytest
 
 from llm_transforms import InvalidArgumentError
-from llm_transforms.parsing import AnyOf, CodeBlock, code_format
+from llm_transforms.parsing import AnyOf, CodeBlock, TaggedCode, code_format
 
 HERMES = '<tool_call>\n{"name": "python", "arguments": {"code": "1"}}\n</tool_call>'
 QWEN = (
@@ -32,6 +32,12 @@ def test_of_blocks_that_overlap_the_first_is_taken() -> None:
     assert read(fence) == [(f"s = '''\n{HERMES}\n'''", True)]
     inside = '<tool_call>{"name": "python", "arguments": {"code": "```python\n1\n```"}}</tool_call>'
     assert read(inside) == [("1", True)]
+
+
+def test_of_blocks_at_one_place_one_that_can_be_run_is_taken() -> None:
+    formats = AnyOf([code_format("hermes"), TaggedCode("tool_call")])
+    (block,) = formats.parse("<tool_call>\nprint(1)\n</tool_call>")
+    assert (block.code, block.problem) == ("print(1)", None)
 
 
 @pytest.mark.parametrize("choice", ["auto", ["hermes", "qwen3_coder", "glm"], ["glm", "hermes"]])

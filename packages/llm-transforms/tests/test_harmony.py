@@ -33,6 +33,12 @@ def test_the_first_message_has_no_role_as_the_prompt_has_it() -> None:
         assert [block.code for block in HARMONY.parse(text)] == ["1"]
 
 
+@pytest.mark.parametrize("recipient", ["user", "assistant", "all"])
+def test_a_message_to_somebody_in_the_chat_is_no_call(recipient: str) -> None:
+    text = f"<|start|>assistant<|channel|>final to={recipient}<|message|>It is 42.<|end|>"
+    assert HARMONY.parse(text) == []
+
+
 @pytest.mark.parametrize("name", ["functions.python", "functions.execute_python", "python"])
 def test_a_message_of_json_holds_the_program_as_an_argument(name: str) -> None:
     text = (

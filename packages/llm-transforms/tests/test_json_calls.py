@@ -241,6 +241,14 @@ def test_llama_programs_reach_from_the_tag_to_the_end(end: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("end", ["<|eom_id|>", ""])
+def test_llama_writes_a_tag_before_each_program(end: str) -> None:
+    assert codes(f"<|python_tag|>a = 1{end}<|python_tag|>a{end}", Llama3PythonTag()) == [
+        "a = 1",
+        "a",
+    ]
+
+
 def test_llama_calls_are_json_with_the_tag_and_without() -> None:
     call = '{"name": "python", "parameters": {"code": "1"}}'
     for text in (f"<|python_tag|>{call}<|eom_id|>", call, f"{call}; {call}", f"\n{call}"):

@@ -121,6 +121,11 @@ def test_special_tokens_and_tags_may_stick_to_a_fence() -> None:
     assert codes("```python\na\n```<|im_end|>", strict=True) == ["a\n```<|im_end|>"]
 
 
+def test_a_block_that_nothing_closes_keeps_its_blanks_unless_a_special_token_ends_it() -> None:
+    assert codes("```python\na\n  ") == ["a\n  "]
+    assert codes("```python\na\n  <|im_end|>") == ["a"]
+
+
 def test_tags_on_lines_of_their_own_do_not_hide_a_fence() -> None:
     assert codes("<answer>\n```python\na\n```\n</answer>") == ["a"]
 

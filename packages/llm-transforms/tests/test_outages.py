@@ -6,8 +6,13 @@ import pytest
 
 from llm_transforms import ChatEnv, InvalidArgumentError, PythonInterpreter
 from llm_transforms.outages import OUTAGES, outage
-from python_executor import PoolClosedError, PoolSaturatedError, PythonExecutorService
-from services_core import ServiceBase, ServiceDiedError
+from python_executor import (
+    ForkServerError,
+    PoolClosedError,
+    PoolSaturatedError,
+    PythonExecutorService,
+)
+from services_core import ServiceBase, ServiceDiedError, ServiceTimeoutError
 
 CODE = "```python\nprint(1)\n```"
 DONE = "Code block 1 executed successfully:\n1\n"
@@ -133,6 +138,25 @@ def test_a_pool_that_was_closed_is_an_outage(services: ServiceBase) -> None:
     with make_env(services, on_service_error="message") as telling:
         assert "can't be reached" in last(telling)
     assert PoolClosedError in OUTAGES
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ServiceTimeoutError("python_executor", "a call", 1.0), ForkServerError("it was killed")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_service_that_does_not_answer_is_an_outage(
+    services: ServiceBase, error: Exception
+) -> None:
+    class Silent:
+        def execute_batch(self, executions: object) -> object:
+            raise error
+
+    services.register("python_executor", Silent)
+    with make_env(services) as raising, pytest.raises(type(error)):
+        last(raising)
+    with make_env(services, on_service_error="message") as telling:
+        assert "can't be reached" in last(telling)
 
 
 def test_a_mistake_is_raised_whatever_was_chosen(services: ServiceBase) -> None:
