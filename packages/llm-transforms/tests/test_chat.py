@@ -122,6 +122,8 @@ def test_appending_leaves_the_base_as_it_was() -> None:
     with pytest.raises(NotResetError):
         derived.step(["x"])
     assert [m["content"] for m in base.step(["x"])[0]] == ["a", "x", "one"]
+    with pytest.raises(TransformInUseError):
+        ChatEnv(1).append_transform(derived.transforms[0])
     derived.close()
     assert first.closed == 0
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llm_transforms.results import CharacterLimit, failure_text, limited, plain_text
+from llm_transforms.results import CharacterLimit, failure_text, limited, plain_text, rejected
 from python_executor import PythonExecutorService
 
 
@@ -84,6 +84,15 @@ def test_a_long_traceback_keeps_its_start_and_its_end(executor: PythonExecutorSe
     assert text.startswith('Traceback (most recent call last):\n  File "<program>", line 3')
     assert "lines left out ..." in text
     assert text.endswith("RecursionError: maximum recursion depth exceeded\n")
+
+
+def test_lines_are_left_out_only_if_that_is_shorter() -> None:
+    def lines(count: int) -> list[str]:
+        return failure_text(rejected("\n".join(map(str, range(count))))).splitlines()
+
+    assert lines(25)[1:] == [str(number) for number in range(1, 25)]
+    assert lines(26)[8] == "... 2 lines left out ..."
+    assert len(lines(26)) == 25
 
 
 def test_what_was_written_after_the_traceback_is_told_too(executor: PythonExecutorService) -> None:

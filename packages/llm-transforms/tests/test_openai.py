@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,6 +48,14 @@ def test_calls_that_cannot_be_run_are_answered_too(interpreter: PythonInterprete
     assert "JSON" in malformed["content"]
     assert "search" in unknown["content"]
     assert good["content"] == "42\n"
+
+
+def test_messages_may_be_objects_and_have_the_older_field(interpreter: PythonInterpreter) -> None:
+    function = SimpleNamespace(name="python", arguments='{"code": "6 * 7"}')
+    reply = SimpleNamespace(role="assistant", content=None, tool_calls=None, function_call=function)
+    assert answer_tool_calls(interpreter, [reply]) == [{"role": "tool", "content": "42\n"}]
+    reply.role = "user"
+    assert answer_tool_calls(interpreter, [reply]) == []
 
 
 def test_what_holds_no_calls_has_no_answers(interpreter: PythonInterpreter) -> None:

@@ -8,6 +8,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import get_type_hints
 
 import pytest
@@ -120,25 +121,35 @@ def test_programs_of_many_tasks_run_at_the_same_time_on_one_pool(
     assert threading.active_count() == 1
 
 
-def test_calls_of_a_session_take_turns() -> None:
+def test_calls_of_a_session_take_turns_the_first_ones_too() -> None:
     async def run_all(python: PythonTool) -> list[str]:
-        await python.aio("n = 0")
-        await asyncio.gather(*(python.aio("m = n; n = m + 1") for _ in range(16)))
+        code = "m = globals().get('n', 0); n = m + 1"
+        await asyncio.gather(*(python.aio(code) for _ in range(16)))
         return [await python.aio("n")]
 
     with PythonTool(persistent=True) as python:
         assert asyncio.run(run_all(python)) == ["16\n"]
 
 
-def wait_for_a_program(executor: Handle) -> None:
-    while executor.stats()["running"] == 0:
+def wait_for_programs(executor: Handle, count: int = 1) -> None:
+    while executor.stats()["running"] < count:
         time.sleep(0.001)
+
+
+def test_calls_that_start_afresh_wait_for_no_other(services: ServiceBase, executor: Handle) -> None:
+    names = ("first", "second")
+    with PythonTool(services=services) as python, ThreadPoolExecutor(2) as threads:
+        programs = [Execution("while True: pass", 30.0, execution_id=name) for name in names]
+        results = [threads.submit(python.run, program) for program in programs]
+        wait_for_programs(executor, 2)
+        assert [executor.cancel(name) for name in names] == [True, True]
+        assert not any(each.result()["success"] for each in results)
 
 
 def test_the_loop_goes_on_when_a_call_is_abandoned(services: ServiceBase, executor: Handle) -> None:
     async def abandon(python: PythonTool) -> None:
         call = asyncio.create_task(python.aio("import time; time.sleep(0.5)"))
-        await asyncio.to_thread(wait_for_a_program, executor)
+        await asyncio.to_thread(wait_for_programs, executor)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -159,8 +170,9 @@ def test_a_copy_has_the_settings_and_no_state() -> None:
             assert "NameError" in copy("x")
 
 
-def test_a_closed_tool_says_so() -> None:
-    python = PythonTool()
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_closed_tool_says_so(persistent: bool) -> None:
+    python = PythonTool(persistent=persistent)
     python.close()
     python.close()
     with pytest.raises(ClosedError):
