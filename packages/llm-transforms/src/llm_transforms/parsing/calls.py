@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
 from llm_transforms.errors import InvalidArgumentError
@@ -148,16 +149,6 @@ class ToolCallFormat(ToolCalls, TextFormat):
     A derived class finds the calls, whichever tool they are of, and writes one.
     """
 
-    def __init__(
-        self,
-        *,
-        tools: Collection[str] = PYTHON_TOOLS,
-        arguments: Collection[str] = CODE_ARGUMENTS,
-        unknown_tools: UnknownTools = "report",
-    ) -> None:
-        super().__init__(tools=tools, arguments=arguments, unknown_tools=unknown_tools)
-        self._example_text = f" A right call:\n{self.write('print(1)')}"
-
     @abstractmethod
     def calls(self, text: str) -> Iterable[Call]:
         """Return the calls of a text, in their order, in time linear in its length."""
@@ -179,9 +170,9 @@ class ToolCallFormat(ToolCalls, TextFormat):
         """
         return rendered(self, code, self.write(text_of_program(code)))
 
-    @property
+    @cached_property
     def _example(self) -> str:
-        return self._example_text
+        return f" A right call:\n{self.write('print(1)')}"
 
 
 def rendered(format_: TextFormat, code: str, text: str) -> str:
