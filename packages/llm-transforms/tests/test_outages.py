@@ -77,8 +77,9 @@ def test_a_pool_without_room_is_told(services: ServiceBase) -> None:
     ):
         with pytest.raises(PoolSaturatedError):
             last(raising)
-        assert last(telling).endswith(
-            "All interpreters are busy, so this was not run. Try again later.\n"
+        assert last(telling) == (
+            "Code block 1 failed:\n"
+            "RejectedError: All interpreters are busy, so this was not run. Try again later.\n"
         )
 
 

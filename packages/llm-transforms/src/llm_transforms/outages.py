@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_transforms.results.outcomes import crashed
+from llm_transforms.results.outcomes import crashed, rejected
 from python_executor import (
     ExecutionResult,
     ForkServerError,
@@ -28,8 +28,9 @@ def outage(error: Exception) -> ExecutionResult:
         error: One of `OUTAGES`.
     """
     if isinstance(error, PoolSaturatedError):
-        message = "All interpreters are busy, so this was not run. Try again later."
-    elif isinstance(error, ServiceDiedError) and error.restarting:
+        refused = rejected("All interpreters are busy, so this was not run. Try again later.")
+        return {**refused, "state": "kept"}  # names are what they were
+    if isinstance(error, ServiceDiedError) and error.restarting:
         message = "The interpreters went down and are being restarted. Try again."
     else:
         message = "The interpreters can't be reached now. Try again later."
