@@ -19,8 +19,10 @@ from llm_transforms import (
     PythonInterpreter,
     UnknownNameError,
 )
+from llm_transforms.execution import FreshProcesses
 from python_executor import Execution, ExecutionResult, PythonExecutorService
 from services_core import (
+    RegistryClosedError,
     ServiceBase,
     ServiceDiedError,
     ServiceNotFoundError,
@@ -257,6 +259,23 @@ def test_a_service_is_found_by_backend_namespace_and_name(services: ServiceBase)
     assert services.list() == ["fast"]
 
 
+def test_a_registry_that_was_opened_in_vain_is_closed(
+    services: ServiceBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[ServiceBase] = []
+
+    def remember(backend: str, namespace: str) -> ServiceBase:
+        opened.append(get_services(backend, namespace))
+        return opened[-1]
+
+    monkeypatch.setattr("llm_transforms.placement.get_services", remember)
+    with pytest.raises(ServiceNotFoundError):
+        PythonInterpreter(services="inline", namespace=services.namespace)
+    (registry,) = opened
+    with pytest.raises(RegistryClosedError):
+        registry.list()
+
+
 def test_the_namespace_is_services_if_none_is_given() -> None:
     with get_services("inline") as services:
         services.register("python_executor", PythonExecutorService, pool_size=1)
@@ -271,6 +290,15 @@ def test_a_service_that_died_is_an_error_and_no_message(services: ServiceBase) -
         with pytest.raises(ServiceDiedError):
             env.step([python("print(1)")])
         assert len(env.chats[0]) == 1
+
+
+def test_a_pool_that_is_closed_makes_no_processes(children: Callable[[], set[int]]) -> None:
+    before = children()
+    pool = FreshProcesses(10.0)
+    pool.close()
+    with pytest.raises(ClosedError):
+        pool.run({0: [Execution("1")]})
+    assert children() == before
 
 
 def test_an_unknown_backend_fails_at_once() -> None:

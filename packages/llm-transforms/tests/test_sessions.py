@@ -315,6 +315,8 @@ def test_a_replica_that_dies_takes_the_names_of_its_environments_and_no_others(
         died = {n for n in range(24) if "ProcessCrashedError" in told[n]}
         assert 0 < len(died) < 24
         expected = "ProcessCrashedError: The interpreter was lost before the program had ended.\n"
+        for n in died:  # whether names are gone isn't known before the next one
+            assert env.chats[n][-2]["content"] == f"Code block 1 failed:\n{expected}"
         for n in range(24):
             assert told[n] == (
                 f"Code block 2 failed:\n{expected}"
