@@ -21,7 +21,9 @@ def openai_tool(
     """Return the tool as `tools=[...]` of the chat completions API wants it.
 
     Args:
-        name: What models call it by.
+        name: What models call it by. An interpreter with `code_format="openai"` runs the calls of
+            the names in `PYTHON_TOOLS`; for another it needs `OpenAIToolCalls(tools=[name])` as its
+            `code_format` (both of `llm_transforms.parsing`).
         description: What models are told it does; None says what there is to say.
         persistent: Whether names last from one call to the next.
 
