@@ -78,6 +78,88 @@ def test_a_fence_is_closed_by_one_that_is_as_long_or_longer() -> None:
 
 def test_a_fence_with_text_behind_does_not_close() -> None:
     assert codes("```python\na\n``` no\n```") == ["a\n``` no"]
+    assert codes("```python\na\n```` no\n```") == ["a\n```` no"]
+    assert codes("```python\na\n``` no\n", strict=True) == ["a\n``` no"]
+
+
+THEN = "\n\nThen:\n```python\nb\n```\ntext"
+
+
+@pytest.mark.parametrize("end", ["```", "``` ", "````", "```<|im_end|>", "``` That is all."])
+@pytest.mark.parametrize("code", ["print(1)", 's = """\n```"""', "print('it's')", "if a:\n    b"])
+def test_a_fence_behind_code_ends_the_block(code: str, end: str) -> None:
+    assert codes(f"```python\n{code}{end}{THEN}") == [code, "b"]
+    assert codes(f"```python\r\nprint(1){end}") == ["print(1)"]
+    assert codes(f"> ```python\n> print(1){end}\n\nSo.") == ["print(1)"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = '```'",
+        'x = """```\n"""',
+        "x = 1  # the fence is ```",
+        "x = 'a\\\n``` b'",
+        'x = """\n``` b\n"""',
+        "x = re.findall(r'```python\\n(.*?)```', y)",
+        'x = f"""\n{a} ```"""',
+    ],
+)
+def test_backticks_in_strings_and_comments_end_no_block(code: str) -> None:
+    assert codes(f"```python\n{code}\ny\n```{THEN}") == [f"{code}\ny", "b"]
+
+
+def test_a_fence_behind_code_says_where_the_block_ends() -> None:
+    text = "- ```python\n  a = 1\n  print(a)```  \n\nSo."
+    (block,) = MarkdownFences().parse(text)
+    assert (block.code, text[block.end :]) == ("a = 1\nprint(a)", "  \n\nSo.")
+
+
+def test_a_closing_fence_may_be_indented_too_far() -> None:
+    assert codes(f"1. First:\n```python\na\n    ```{THEN}") == ["a", "b"]
+
+
+@pytest.mark.parametrize("words", [" This prints 1.", " It calls `f`.", " text"])
+def test_a_closing_fence_may_have_words_behind_if_nothing_else_closes(words: str) -> None:
+    assert codes(f"```python\na\n```{words}{THEN}") == ["a", "b"]
+    assert codes(f"```python\na\n```{words}") == ["a"]
+
+
+def test_a_block_ends_where_the_next_one_begins() -> None:
+    assert codes(f"```python\na\n```output\n1\n```{THEN}") == ["a", "b"]
+    assert codes("```python\na\n```python\nb\n```") == ["a", "b"]
+    assert codes("```python\na\n``` python\nb\n```") == ["a", "b"]
+    assert codes("```python\na\n```python\nb\n```", strict=True) == ["a\n```python\nb"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Here: ", "Here is it:", "- Code: ", "**Code** ", "> Code: ", "## Code ", "Use ```x```: "],
+)
+def test_a_fence_may_open_behind_words(words: str) -> None:
+    before = "> " * words.startswith(">")
+    text = f"So.\n{words}```python\n{before}if a:\n{before}    b\n{before}```\nDone.{THEN}"
+    first, second = MarkdownFences().parse(text)
+    assert (first.code, second.code) == ("if a:\n    b", "b")
+    assert text[first.start :].startswith("```python\n")
+    assert codes(text.replace("\n", "\r\n")) == ["if a:\n    b", "b"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Begin with ```python\nand end with ```.",
+        "Begin with ```python\nand go on.",
+        "Begin with ```python",
+        "Begin with ```python\n\nAnd so on.\n\n```\nx\n```",
+        "Begin with `` ```python ``\nand\n```\nx\n```",
+        "Write ```a ```python\nand\n```\nx\n```",
+        "Begin with ```json\n{}\n```\n",
+    ],
+)
+def test_a_fence_that_is_spoken_of_opens_nothing(text: str) -> None:
+    assert codes(text) == []
+    assert codes(f"{text}{THEN}") == ([] if "json" in text else ["b"])
 
 
 def test_indentation_of_the_fence_is_taken_from_its_lines() -> None:

@@ -29,6 +29,7 @@ PREFIXES = [
     *(" " * n for n in range(1, 5)),
     "\t",
 ]
+BEHIND = ["a```", "a ```python", "</think>", "<think>"]
 FENCES = ["```", "````", "```python", "~~~", "~~~ py", "``` x`y", "```  "]
 TEXTS = ["text", "# h", "---", "===", "***", "", "", "print(1)"]
 LINES = st.tuples(
@@ -36,6 +37,7 @@ LINES = st.tuples(
     st.sampled_from([*FENCES, *TEXTS]),
 ).map("".join)
 DOCUMENTS = st.lists(LINES, max_size=10).map("\n".join)
+LENIENT = st.lists(LINES | st.sampled_from(BEHIND), max_size=10).map("\n".join)
 HOSTILE = st.text(alphabet="`~ \t\n\r>-1.'\"#\\<|>{}py\0\ud800é", max_size=200)
 
 
@@ -63,7 +65,7 @@ def test_in_strict_mode_blocks_are_what_commonmark_says(text: str) -> None:
 
 
 @PATIENT
-@given(DOCUMENTS | HOSTILE | st.text())
+@given(DOCUMENTS | LENIENT | HOSTILE | st.text())
 def test_any_text_is_read_and_each_block_lies_within_it(text: str) -> None:
     for fences in (MarkdownFences(), MarkdownFences(bare=True), MarkdownFences(strict=True)):
         last = 0
@@ -73,7 +75,7 @@ def test_any_text_is_read_and_each_block_lies_within_it(text: str) -> None:
 
 
 @PATIENT
-@given(st.text() | HOSTILE | DOCUMENTS, st.booleans())
+@given(st.text() | HOSTILE | DOCUMENTS | LENIENT, st.booleans())
 def test_what_is_rendered_is_read_back(code: str, strict: bool) -> None:
     fences = MarkdownFences(strict=strict)
     text = f"Run this:\n\n{fences.render(code)}\n\nThat was it."
@@ -101,6 +103,18 @@ UNITS: dict[str, Callable[[int], str]] = {
     "tags behind": lambda n: "```python\n```" + "<a>" * (n // 3) + "x",
     "spaces": lambda n: "-" + " " * n + "x",
     "tabs": lambda n: "\t" * n + "```python",
+    "fences behind code": lambda n: "```python\na```\n" * (n // 15),
+    "fences that are none": lambda n: "```python\n" + "'```' ```x\n" * (n // 12),
+    "fences that stick to code": lambda n: "```python\n" + "'```" * (n // 4),
+    "fences behind words": lambda n: "a ```python\nb\n" * (n // 14),
+    "ever longer fences behind words": lambda n: "".join(
+        f"a {'`' * (k + 3)}python\nb\n" for k in range(int((2 * n) ** 0.5))
+    ),
+    "ever shorter fences behind words": lambda n: "".join(
+        f"a {'`' * (k + 3)}python\nb\n" for k in reversed(range(int((2 * n) ** 0.5)))
+    ),
+    "closing fences and words": lambda n: "```python\n" + "``` a\n```\n" * (n // 10),
+    "runs and words": lambda n: "a ```python" + "``` ``` " * (n // 8),
     "info": lambda n: "```python " + "{" * n,
 }
 

@@ -21,10 +21,10 @@ from llm_transforms.parsing.containers import (
     take_item,
     take_quote,
 )
-from llm_transforms.parsing.lines import Line
+from llm_transforms.parsing.fence_lines import BEHIND_WORDS, FenceLines
+from llm_transforms.parsing.lines import Line, ends_paragraph, split_lines
 from llm_transforms.parsing.strings import Strings
 
-_LINE_END = re.compile(r"\r\n?|\n")
 _OPENING = re.compile(
     r"(?P<fence>`{3,}+)(?P<info>[^`]*+)\Z|(?P<tildes>~{3,}+)(?P<rest>.*+)\Z", re.DOTALL
 )
@@ -33,9 +33,12 @@ _CLOSING = re.compile(r"(?P<fence>`{3,}+|~{3,}+)[ \t]*+\Z")
 _TAGS = r"(?:<[^<>`]{1,60}+>[ \t]*+)"
 _TAGS_BEFORE = re.compile(_TAGS + "++")
 _CLOSING_TAGS = re.compile(rf"(?P<fence>`{{3,}}+|~{{3,}}+)[ \t]*+{_TAGS}*+\Z")
-_HEADING = re.compile(r"#{1,6}(?:[ \t]|\Z)")
-_UNDERLINE = re.compile(r"(?:=++|-++)[ \t]*+\Z")
-_BREAK = re.compile(r"([-_*])[ \t]*+(?:\1[ \t]*+){2,}+\Z")
+_RUN = re.compile(r"(?<!`)`{3,}+")
+# "``` This prints 1."
+_CLOSING_AND_WORDS = re.compile(r"(?P<fence>`{3,}+)[ \t]")
+# What stands behind a fence that ends a block within a line of code: nothing, tags or words.
+_BEHIND_CODE = re.compile(rf"[ \t]|{_TAGS}*+\Z")
+_MARKERS = " \t>"
 
 
 @dataclass(slots=True)
@@ -82,7 +85,7 @@ class _Scanner:
     """The state between two lines: open containers, then a paragraph, a fence or nothing."""
 
     def __init__(self, text: str, is_python: Callable[[str], bool], *, lenient: bool) -> None:
-        self._lines, self._starts = _split(text)
+        self._lines, self._starts = split_lines(text)
         self._is_python = is_python
         self._lenient: Final = lenient
         self._containers: list[Container] = []
@@ -95,6 +98,7 @@ class _Scanner:
         self._string_end = -1
         # A search for the end of a string that failed here is not repeated before: linear time.
         self._searched = -1
+        self._fence_lines: FenceLines | None = None
 
     def scan(self) -> Iterator[Fence]:
         for number, text in enumerate(self._lines):
@@ -114,7 +118,8 @@ class _Scanner:
         ended = None
         if self._fence is not None:
             left = self._containers[matched:]
-            if not left or (self._lenient and all(isinstance(c, Item) for c in left)):
+            belongs = not left or (self._lenient and all(isinstance(c, Item) for c in left))
+            if belongs and not self._is_left_open(line):
                 return self._read_code(number, line, ragged=bool(left))
             ended = self._end_fence(number - 1)
         self._read_markers(number, line, matched)
@@ -133,10 +138,14 @@ class _Scanner:
                 return
             if indented:
                 break
-            if _ends_paragraph(line, underline=continues):
+            heading = ends_paragraph(line, underline=continues)
+            opened = None if heading else self._open_container(line, interrupts=continues)
+            if opened is None and self._open_fence_behind(number, line, matched):
                 self._settle(matched, paragraph=False)
                 return
-            opened = self._open_container(line, interrupts=continues)
+            if heading:
+                self._settle(matched, paragraph=False)
+                return
             if opened is None:
                 break
             self._settle(matched, paragraph=False)
@@ -173,6 +182,29 @@ class _Scanner:
         # An indented fence is code to CommonMark. With a language it is meant as a fence.
         if (indented or start > line.next) and not (self._lenient and info):
             return False
+        self._begin(number, line, matched, mark, info)
+        return True
+
+    def _open_fence_behind(self, number: int, line: Line, matched: int) -> bool:
+        """Open a fence that stands behind words, if what it opens is closed on a line of its own.
+
+        CommonMark has inline code there, which ends nowhere or in the middle of the next block.
+        """
+        opening = BEHIND_WORDS.search(line.text, line.next) if self._lenient else None
+        if opening is None or not self._is_python(opening["info"]):
+            return False
+        inline = len(_RUN.findall(line.text, line.next, opening.start())) % 2 == 1
+        following = self._lines[number + 1 : number + 2]
+        if inline or not following or not following[0].strip(_MARKERS):
+            return False
+        self._begin(number, line, matched, opening["fence"], opening["info"])
+        if self._fence is not None and self._is_closed_after(number, self._fence):
+            self._fence.start += opening.start()
+            return True
+        self._fence = self._strings = None
+        return False
+
+    def _begin(self, number: int, line: Line, matched: int, mark: str, info: str) -> None:
         self._fence = Fence(
             mark[0],
             len(mark),
@@ -183,7 +215,6 @@ class _Scanner:
         )
         self._strings = Strings() if self._lenient and self._is_python(info) else None
         self._nested = False
-        return True
 
     # -- inside of a fence -----------------------------------------------------------------------
 
@@ -192,10 +223,18 @@ class _Scanner:
         assert fence is not None
         closes = number > self._string_end and self._closes(fence, line)
         if closes and not self._is_in_string(number, fence):
-            fence.closed = True
-            return self._end_fence(number)
+            return self._close_fence(number)
+        if self._closes_before_words(number, line):
+            return self._close_fence(number)
         fence.ragged |= not line.blank and (ragged or line.indent < fence.indent)
         code = line.rest(fence.indent)
+        if (end := self._end_in_code(code)) is not None:
+            behind = len(code) - end.start()
+            fence.lines.append(code[: end.start()].rstrip(" \t"))
+            fence.raw.append(line.text[:-behind].rstrip(" \t"))
+            self._close_fence(number)
+            fence.end -= len(code) - end.end()
+            return fence
         fence.lines.append(code)
         fence.raw.append(line.text)
         if self._strings is not None:
@@ -205,9 +244,68 @@ class _Scanner:
             self._nested &= self._strings.inside is not None
         return None
 
+    @property
+    def _in_code(self) -> bool:
+        """Whether the lines before are Python, and the next one begins in none of its strings.
+
+        No program has backticks there, so a fence of them ends the block whatever CommonMark says.
+        """
+        fence = self._fence
+        if self._strings is None or self._strings.inside or fence is None or fence.mark != "`":
+            return False
+        return not (fence.lines and fence.lines[-1].endswith("\\"))
+
+    def _is_left_open(self, line: Line) -> bool:
+        """Whether a block ends before a line, as another one begins there."""
+        fence = self._fence
+        if fence is None or not self._in_code or not line.text.startswith("```", line.next):
+            return False
+        opening = _OPENING.match(line.text, line.next)
+        if opening is None or not _continues(fence, opening["fence"]):
+            return False
+        info = opening["info"]
+        # With a space between it may be a closing fence and words.
+        return info[:1].isalpha() or (info.strip() != "" and self._is_python(info.strip()))
+
+    def _closes_before_words(self, number: int, line: Line) -> bool:
+        """Whether a line is a closing fence with words behind it ("``` This prints 1").
+
+        It is code if the block is closed later.
+        """
+        fence = self._fence
+        if fence is None or not self._in_code:
+            return False
+        closing = _CLOSING_AND_WORDS.match(line.text, line.next)
+        if closing is None or not _continues(fence, closing["fence"]):
+            return False
+        return not self._is_closed_after(number, fence)
+
+    def _end_in_code(self, code: str) -> re.Match[str] | None:
+        """Find the fence that ends a block behind code on its line: "print(1)```"."""
+        fence = self._fence
+        if fence is None or self._strings is None or "```" not in code:
+            return None
+        if fence.mark != "`" or not (self._in_code or self._strings.inside):
+            return None
+        first = len(code) - len(code.lstrip())
+        for start, end in Strings(self._strings.inside).feed(code):
+            for run in _RUN.finditer(code, max(start, first + 1), end):
+                if _continues(fence, run[0]) and _BEHIND_CODE.match(code, run.end()):
+                    return run
+        return None
+
+    def _is_closed_after(self, number: int, fence: Fence) -> bool:
+        """Whether the next fence like this one, behind a line, closes and stands on its own."""
+        if self._fence_lines is None:
+            self._fence_lines = FenceLines(self._lines)
+        following = self._fence_lines.after(number, fence.mark, fence.length)
+        if following is None:
+            return False
+        return _CLOSING_TAGS.match(self._lines[following].lstrip(_MARKERS)) is not None
+
     def _closes(self, fence: Fence, line: Line) -> bool:
         outer = 0 if fence.indent < CODE_INDENT else fence.indent
-        if line.indent >= outer + CODE_INDENT:
+        if line.indent >= outer + CODE_INDENT and not self._in_code:
             return False
         pattern = _CLOSING_TAGS if self._lenient else _CLOSING
         closing = pattern.match(line.text, line.next)
@@ -243,6 +341,11 @@ class _Scanner:
         self._searched = end
         return False
 
+    def _close_fence(self, last: int) -> Fence:
+        fence = self._end_fence(last)
+        fence.closed = True
+        return fence
+
     def _end_fence(self, last: int) -> Fence:
         fence = self._fence
         assert fence is not None
@@ -268,22 +371,3 @@ def _is_bare(fence: Fence, text: str) -> bool:
     """Whether a line within a fence is a fence without a language."""
     bare = _CLOSING.match(text.strip(" \t"))
     return bare is not None and _continues(fence, bare["fence"])
-
-
-def _ends_paragraph(line: Line, *, underline: bool) -> bool:
-    """Whether a line is a heading, the underline of one, or a thematic break."""
-    patterns = [_HEADING, _BREAK, _UNDERLINE] if underline else [_HEADING, _BREAK]
-    return any(pattern.match(line.text, line.next) for pattern in patterns)
-
-
-def _split(text: str) -> tuple[list[str], list[int]]:
-    """Split a text into lines and the indices at which they start."""
-    lines, starts, start = [], [], 0
-    for end in _LINE_END.finditer(text):
-        lines.append(text[start : end.start()])
-        starts.append(start)
-        start = end.end()
-    if start < len(text):
-        lines.append(text[start:])
-        starts.append(start)
-    return lines, starts

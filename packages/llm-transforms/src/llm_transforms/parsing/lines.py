@@ -1,9 +1,15 @@
-"""One line of Markdown, read from the left: its indentation in columns, then its markers."""
+"""The lines of Markdown, each read from the left: its indentation in columns, then its markers."""
 
 from __future__ import annotations
 
+import re
+
 # CommonMark 0.31, "Tabs": a tab reaches to the next multiple of four columns.
 _TAB = 4
+_LINE_END = re.compile(r"\r\n?|\n")
+_HEADING = re.compile(r"#{1,6}(?:[ \t]|\Z)")
+_UNDERLINE = re.compile(r"(?:=++|-++)[ \t]*+\Z")
+_BREAK = re.compile(r"([-_*])[ \t]*+(?:\1[ \t]*+){2,}+\Z")
 
 
 class Line:
@@ -62,3 +68,22 @@ class Line:
 
 def _width(character: str, column: int) -> int:
     return _TAB - column % _TAB if character == "\t" else 1
+
+
+def ends_paragraph(line: Line, *, underline: bool) -> bool:
+    """Whether a line is a heading, the underline of one, or a thematic break."""
+    patterns = [_HEADING, _BREAK, _UNDERLINE] if underline else [_HEADING, _BREAK]
+    return any(pattern.match(line.text, line.next) for pattern in patterns)
+
+
+def split_lines(text: str) -> tuple[list[str], list[int]]:
+    """Split a text into lines and the indices at which they start."""
+    lines, starts, start = [], [], 0
+    for end in _LINE_END.finditer(text):
+        lines.append(text[start : end.start()])
+        starts.append(start)
+        start = end.end()
+    if start < len(text):
+        lines.append(text[start:])
+        starts.append(start)
+    return lines, starts

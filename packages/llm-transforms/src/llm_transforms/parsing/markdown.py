@@ -36,6 +36,12 @@ class MarkdownFences(TextFormat):
     - A fence with a language counts at any indentation.
     - Code that is indented less than its fence belongs to it; what all its lines have in common is
       then its indentation.
+    - No program has three backticks outside of its strings and comments. So they end a block behind
+      code ("print(1)" and a fence) and at any indentation; with a word that sticks to them they
+      begin the next block ("output"). Words behind a space are passed over, if the block is closed
+      by nothing else before the next one.
+    - A fence with a language may stand behind words, at the end of a line, if code follows on it
+      and the next fence closes it on a line of its own.
 
     Args:
         languages: Languages of the blocks to take, any case. Attributes after the language are
@@ -65,7 +71,7 @@ class MarkdownFences(TextFormat):
     def parse(self, text: str) -> list[CodeBlock]:
         """Return the blocks of the chosen languages, in their order."""
         fences = find_fences(text, self._takes, lenient=not self.strict)
-        return [self._block(fence) for fence in fences if self._takes(fence.info)]
+        return [self._block(each) for each in fences if self._takes(each.info)]
 
     def render(self, code: str) -> str:
         """Return the code in a fence that is longer than any within it."""

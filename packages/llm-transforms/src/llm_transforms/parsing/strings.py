@@ -8,11 +8,12 @@ import re
 # unfinished one ends with its line, as the compiler would say too.
 _OUTSIDE = re.compile(
     r"""
-    [^'"\#]++
+    (?P<code>[^'"\#]++)
     | \#.*+
     | (?P<open>\"\"\"|''')
-    | "(?:[^"\\]|\\.)*+"?
-    | '(?:[^'\\]|\\.)*+'?
+    | "(?:[^"\\]|\\.)*+"
+    | '(?:[^'\\]|\\.)*+'
+    | (?P<unfinished>["'].*+)
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -31,6 +32,7 @@ class Strings:
     Example:
         >>> strings = Strings()
         >>> strings.feed("text = '''first")
+        [(0, 7)]
         >>> strings.inside
         "'''"
     """
@@ -40,19 +42,28 @@ class Strings:
     def __init__(self, inside: str | None = None) -> None:
         self.inside = inside
 
-    def feed(self, line: str) -> None:
-        """Read the next line of the program, given without its line end."""
+    def feed(self, line: str) -> list[tuple[int, int]]:
+        """Read the next line of the program, given without its line end.
+
+        Returns:
+            Where in the line there is code: neither strings nor comments. A string that begins on
+            it and never ends counts as code, as it is none.
+        """
+        code: list[tuple[int, int]] = []
         position = 0
         while position < len(line):
             if self.inside is not None:
                 end = _INSIDE[self.inside].match(line, position)
                 if end is None:
-                    return
+                    return code
                 self.inside = None
                 position = end.end()
                 continue
             token = _OUTSIDE.match(line, position)
             if token is None:  # can't be: the alternatives cover every character
-                return
+                return code
+            if token["code"] or (token["unfinished"] and not line.endswith("\\")):
+                code.append(token.span())
             self.inside = token["open"]
             position = token.end()
+        return code
