@@ -86,6 +86,8 @@ DELIMITERS = [
     "</python>",
     "<code>",
     "</code>",
+    "<think>",
+    "</think>",
     "```",
     "```python\n",
     '{"name": "python", "arguments": {"code": "',
@@ -230,6 +232,8 @@ UNITS: dict[str, Callable[[int], str]] = {
     "messages of JSON": lambda n: "<|start|>assistant to=python<|message|>{" * (n // 40),
     "prose": lambda n: "a <python> <tool_call> b " * (n // 25),
     "closed far away": lambda n: "a <python>" * (n // 10) + "</python>",
+    "thoughts with calls": lambda n: "<think><tool_call>{</think>\n<python>" * (n // 37),
+    "thoughts that go on": lambda n: "<think>" + "<python></think>x" * (n // 17),
     "open and close": lambda n: "<code>\n</code>x" * (n // 15),
 }
 # Long enough that a square would show, short enough for all of them.

@@ -162,6 +162,17 @@ def test_a_fence_that_is_spoken_of_opens_nothing(text: str) -> None:
     assert codes(f"{text}{THEN}") == ([] if "json" in text else ["b"])
 
 
+def test_a_thought_ends_a_block_that_it_never_closed() -> None:
+    for open_ in ("```python\na", "```text\na", "```python\nprint('it's')"):
+        for think in ("<think>\n", ""):
+            assert codes(f"{think}Hm.\n{open_}\n</think>{THEN}") == ["b"]
+            assert codes(f"{think}Hm.\n{open_}</think>{THEN}") == ["b"]
+    assert codes(f"<think>\n```python\na\n```</think>{THEN}") == ["a", "b"]
+    assert codes("<think>\nHm.\n</think>```python\na\n") == ["a"]
+    assert codes(f"```text\n<think>\nHm.\n</think>\n```{THEN}") == ["b"]
+    assert codes(f"```python\ns = '''\n</think>\n'''\n```{THEN}") == ["s = '''\n</think>\n'''", "b"]
+
+
 def test_indentation_of_the_fence_is_taken_from_its_lines() -> None:
     assert codes("   ```python\n   if a:\n       b\n   ```") == ["if a:\n    b"]
 

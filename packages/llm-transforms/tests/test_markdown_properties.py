@@ -115,6 +115,8 @@ UNITS: dict[str, Callable[[int], str]] = {
     ),
     "closing fences and words": lambda n: "```python\n" + "``` a\n```\n" * (n // 10),
     "runs and words": lambda n: "a ```python" + "``` ``` " * (n // 8),
+    "thoughts": lambda n: "<think>\n```python\n</think>\n" * (n // 27),
+    "ends of thoughts": lambda n: "```python\n" + "</think>\n" * (n // 9),
     "info": lambda n: "```python " + "{" * n,
 }
 

@@ -12,6 +12,7 @@ from llm_transforms.errors import InvalidArgumentError
 from llm_transforms.parsing.blocks import CodeBlock, TextFormat
 from llm_transforms.parsing.json_text import JSONReader, Reading
 from llm_transforms.parsing.programs import program_in, text_of_program, with_newlines
+from llm_transforms.parsing.thoughts import Thoughts
 
 PYTHON_TOOLS = (
     "python",
@@ -146,7 +147,8 @@ class ToolCalls:
 class ToolCallFormat(ToolCalls, TextFormat):
     """Base of the formats whose models write tool calls into the text.
 
-    A derived class finds the calls, whichever tool they are of, and writes one.
+    A derived class finds the calls, whichever tool they are of, and writes one. Those that are
+    malformed or cut off in a thought that is over (`</think>`) are spoken of, and no blocks.
     """
 
     @abstractmethod
@@ -160,7 +162,7 @@ class ToolCallFormat(ToolCalls, TextFormat):
     def parse(self, text: str) -> list[CodeBlock]:
         """Return the programs of a text, in their order."""
         blocks = (self._block(call) for call in self.calls(text))
-        return [block for block in blocks if block is not None]
+        return Thoughts(text).without_mentions(block for block in blocks if block is not None)
 
     def render(self, code: str) -> str:
         r"""Return a text that `parse` reads as this program (line ends become `\n`).
@@ -169,6 +171,11 @@ class ToolCallFormat(ToolCalls, TextFormat):
             InvalidArgumentError: The format can't carry it: it holds what would end it.
         """
         return rendered(self, code, self.write(text_of_program(code)))
+
+    def _carries(self, text: str, code: str) -> bool:
+        """Whether a text is read as one call with this program, of the tool that is written."""
+        calls = [(call.name, call.code) for call in self.calls(text)]
+        return calls == [(self.tools[0], code)] and not Thoughts(text).end_between(0, len(text))
 
     @cached_property
     def _example(self) -> str:

@@ -45,7 +45,8 @@ def auto() -> AnyOf:
 
     What can't be told: whether a fence or a tag at the start of a line is an example that nobody
     should run, in which of two formats a call is meant that is malformed in both (it is answered as
-    Hermes's), and whether a call in what a model thinks aloud (`<think>`) is meant at all: it runs.
+    Hermes's), and whether a call in what a model thinks aloud (`<think>`) is meant at all: it runs
+    if it is well-formed.
     """
     formats = {name: make() for name, make in _FORMATS.items()}
     formats["code_tags"] = TaggedCode("code", prose=True)

@@ -24,6 +24,7 @@ from llm_transforms.parsing.containers import (
 from llm_transforms.parsing.fence_lines import BEHIND_WORDS, FenceLines
 from llm_transforms.parsing.lines import Line, ends_paragraph, split_lines
 from llm_transforms.parsing.strings import Strings
+from llm_transforms.parsing.thoughts import Thoughts
 
 _OPENING = re.compile(
     r"(?P<fence>`{3,}+)(?P<info>[^`]*+)\Z|(?P<tildes>~{3,}+)(?P<rest>.*+)\Z", re.DOTALL
@@ -54,6 +55,7 @@ class Fence:
         ragged: Whether a line is indented less than the fence.
         quoted: Whether it stands in a block quote.
         closed: Whether a fence ends it, not the text or its container.
+        cut: Whether it was never closed in what a model thought aloud.
     """
 
     mark: str
@@ -65,6 +67,7 @@ class Fence:
     ragged: bool = False
     quoted: bool = False
     closed: bool = False
+    cut: bool = False
     lines: list[str] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
 
@@ -86,6 +89,7 @@ class _Scanner:
 
     def __init__(self, text: str, is_python: Callable[[str], bool], *, lenient: bool) -> None:
         self._lines, self._starts = split_lines(text)
+        self._thoughts = Thoughts(text) if lenient else None
         self._is_python = is_python
         self._lenient: Final = lenient
         self._containers: list[Container] = []
@@ -119,7 +123,7 @@ class _Scanner:
         if self._fence is not None:
             left = self._containers[matched:]
             belongs = not left or (self._lenient and all(isinstance(c, Item) for c in left))
-            if belongs and not self._is_left_open(line):
+            if belongs and not self._is_left_open(number, line):
                 return self._read_code(number, line, ragged=bool(left))
             ended = self._end_fence(number - 1)
         self._read_markers(number, line, matched)
@@ -255,10 +259,18 @@ class _Scanner:
             return False
         return not (fence.lines and fence.lines[-1].endswith("\\"))
 
-    def _is_left_open(self, line: Line) -> bool:
-        """Whether a block ends before a line, as another one begins there."""
+    def _is_left_open(self, number: int, line: Line) -> bool:
+        """Whether a block ends before a line: a thought ends there, or another block begins."""
         fence = self._fence
-        if fence is None or not self._in_code or not line.text.startswith("```", line.next):
+        if fence is None or self._thoughts is None or (self._strings and self._strings.inside):
+            return False
+        thought_end = self._thoughts.end_of(fence.start)
+        start = self._starts[number]
+        if thought_end is not None and start <= thought_end < start + len(line.text):
+            closed = self._closes(fence, line) or self._end_in_code(line.text) is not None
+            fence.cut = not closed and not self._is_closed_after(number - 1, fence)
+            return fence.cut
+        if not self._in_code or not line.text.startswith("```", line.next):
             return False
         opening = _OPENING.match(line.text, line.next)
         if opening is None or not _continues(fence, opening["fence"]):

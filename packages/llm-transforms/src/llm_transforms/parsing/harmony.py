@@ -88,7 +88,7 @@ class HarmonyToolCalls(ToolCallFormat):
         """Write a message."""
         tool = self.tools[0]
         text = f"<|start|>assistant<|channel|>analysis to={tool} code<|message|>{code}<|call|>"
-        if [(call.name, call.code) for call in self.calls(text)] == [(tool, code)]:
+        if self._carries(text, code):
             return text
         return (
             f"<|start|>assistant<|channel|>commentary to=functions.{tool} <|constrain|>json"

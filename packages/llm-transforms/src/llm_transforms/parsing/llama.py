@@ -100,7 +100,7 @@ class Llama3PythonTag(ToolCallFormat):
     def write(self, code: str) -> str:
         """Write a call."""
         text = f"{_TAG}{code}<|eom_id|>"
-        if [(call.name, call.code) for call in self.calls(text)] == [(self.tools[0], code)]:
+        if self._carries(text, code):
             return text
         return f"{_TAG}{json_object(self, code, 'parameters')}<|eom_id|>"
 

@@ -42,6 +42,7 @@ class MarkdownFences(TextFormat):
       by nothing else before the next one.
     - A fence with a language may stand behind words, at the end of a line, if code follows on it
       and the next fence closes it on a line of its own.
+    - A block that is open when a thought ends (`</think>`) is none, unless it is closed later.
 
     Args:
         languages: Languages of the blocks to take, any case. Attributes after the language are
@@ -71,7 +72,7 @@ class MarkdownFences(TextFormat):
     def parse(self, text: str) -> list[CodeBlock]:
         """Return the blocks of the chosen languages, in their order."""
         fences = find_fences(text, self._takes, lenient=not self.strict)
-        return [self._block(each) for each in fences if self._takes(each.info)]
+        return [self._block(each) for each in fences if not each.cut and self._takes(each.info)]
 
     def render(self, code: str) -> str:
         """Return the code in a fence that is longer than any within it."""

@@ -17,6 +17,7 @@ from llm_transforms.parsing.programs import (
     with_newlines,
     without_outer_newlines,
 )
+from llm_transforms.parsing.thoughts import Thoughts
 
 _NAME = re.compile(r"[A-Za-z_][\w:.-]*")
 # A closing tag ends its line, special tokens and other tags aside.
@@ -36,7 +37,8 @@ class TaggedCode(TextFormat):
 
     A tag may be spoken of, no more: alone between backticks or quotes, and within a line one that
     nothing closes with a space behind it, a pair with nothing between, and one before a tag that
-    begins a line.
+    begins a line. One that nothing closes before the end of the thought it is in (`</think>`) is
+    spoken of too.
 
     Args:
         tag: Name of the tag.
@@ -65,7 +67,10 @@ class TaggedCode(TextFormat):
         """Return the programs of a text, in their order."""
         blocks: list[CodeBlock] = []
         opened: re.Match[str] | None = None
+        thoughts = Thoughts(text)
         for tag in self._tags.finditer(text):
+            if opened is not None and thoughts.end_between(opened.start(), tag.start()):
+                opened = None
             if opened is None:
                 if not tag["closing"] and not in_quotes(text, *tag.span()):
                     opened = tag
@@ -77,7 +82,11 @@ class TaggedCode(TextFormat):
                 if self._closes(text, opened, tag):
                     blocks.append(self._block(text, opened, tag.start(), tag.end()))
                 opened = None
-        if opened is not None and not self._spoken_of(text, opened):
+        if (
+            opened is not None
+            and not self._spoken_of(text, opened)
+            and not thoughts.end_between(opened.start(), len(text))
+        ):
             blocks.append(self._block(text, opened, len(text), len(text)))
         return blocks
 
