@@ -24,8 +24,8 @@ default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-# llm_transforms.torchrl needs them to be imported, and they are large.
-autodoc_mock_imports = ["tensordict", "torch", "torchrl"]
+# The adapters of llm_transforms need them to be imported, and they are large.
+autodoc_mock_imports = ["tensordict", "torch", "torchrl", "trl", "verifiers"]
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
@@ -58,7 +58,20 @@ class _Field(NamedTuple):
     field: None
 
 
+def name_errors_in_full(
+    _app: Sphinx, _what: str, name: str, _obj: Any, _options: Any, lines: list[str]
+) -> None:
+    """Name errors of a package as what it exports: two packages have an InvalidArgumentError."""
+    package, _, _ = name.partition(".")
+    exported = vars(sys.modules[package])
+    for index, line in enumerate(lines):
+        error = line.removeprefix(":raises ").partition(":")[0]
+        if line.startswith(":raises ") and error in exported:
+            lines[index] = line.replace(error, f"~{package}.{error}", 1)
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the hooks; 400 runs before napoleon's, which has the default of 500."""
+    """Connect the hooks; napoleon's has the default priority, 500."""
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
+    app.connect("autodoc-process-docstring", name_errors_in_full, priority=600)
     app.connect("autodoc-skip-member", leave_out_fields)
