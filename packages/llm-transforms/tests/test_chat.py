@@ -246,6 +246,53 @@ def test_chats_are_as_before_when_a_transform_raises() -> None:
     assert len(env.chats[0]) == 1
 
 
+class FailingOnce(Echo):
+    failed = False
+
+    def step(
+        self, chats: Sequence[Sequence[Message]], replies: Sequence[Message | None]
+    ) -> list[list[Message]]:
+        answers = super().step(chats, replies)
+        if not self.failed:
+            self.failed = True
+            raise OSError("no connection")
+        return answers
+
+
+def make_failing_env() -> tuple[Echo, FailingOnce, ChatEnv]:
+    first, second = Echo("one"), FailingOnce("two")
+    env = ChatEnv(2).append_transform(first)
+    env = env.append_transform(second)
+    first = env.transforms[0]  # type: ignore[assignment]
+    env.reset(["a", "b"])
+    with pytest.raises(OSError, match="no connection"):
+        env.step(["x", None])
+    return first, second, env
+
+
+def test_a_step_that_is_tried_again_asks_only_the_transforms_that_had_not_answered() -> None:
+    first, second, env = make_failing_env()
+    chats = env.step(["x", None])
+    assert [message["content"] for message in chats[0]] == ["a", "x", "one", "two"]
+    assert len(chats[1]) == 1
+    assert (len(first.seen), len(second.seen)) == (1, 2)
+    env.step(["x", None])  # said once more, in a turn of its own
+    assert (len(first.seen), len(second.seen)) == (2, 3)
+
+
+def test_another_step_after_one_that_raised_asks_all_transforms() -> None:
+    first, _, env = make_failing_env()
+    assert [message["content"] for message in env.step(["y", "x"])[1]] == ["b", "x", "one", "two"]
+    assert len(first.seen) == 2
+
+
+def test_a_reset_after_a_step_that_raised_forgets_its_answers() -> None:
+    first, _, env = make_failing_env()
+    env.reset(["c"], environments=[0])
+    assert [message["content"] for message in env.step(["x", None])[0]] == ["c", "x", "one", "two"]
+    assert len(first.seen) == 2
+
+
 def test_closing_closes_the_transforms_once_and_ends_the_environment() -> None:
     transform = Echo("one")
     with ChatEnv(1).append_transform(transform) as env:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm_transforms.errors import (
@@ -20,6 +21,14 @@ from llm_transforms.transform import Transform
 
 Reply = str | Mapping[str, Any] | None
 Prompt = str | Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """The replies of one step, and what the transforms that came so far answered to them."""
+
+    replies: list[Message | None]
+    answers: list[Sequence[Sequence[Message]]] = field(default_factory=list)
 
 
 class ChatEnv(Closing):
@@ -55,6 +64,7 @@ class ChatEnv(Closing):
         self.system_prompt = system_prompt
         self._transforms: tuple[Transform, ...] = ()
         self._chats: list[list[Message] | None] = [None] * len(self)
+        self._unfinished: _Turn | None = None  # a step that raised
         self._closed = False
 
     def __len__(self) -> int:
@@ -127,6 +137,7 @@ class ChatEnv(Closing):
         numbers = self._numbers(environments)
         prompts = _check_sequence("prompts", prompts, len(numbers))
         chats = [self._begin(prompt, f"prompts[{i}]") for i, prompt in enumerate(prompts)]
+        self._unfinished = None
         for transform in self._transforms:
             transform.reset(numbers)
         for number, chat in zip(numbers, chats, strict=True):
@@ -148,7 +159,9 @@ class ChatEnv(Closing):
             NotResetError: An environment has no chat yet.
             ClosedError: This environment is closed.
 
-        If a transform raises, the chats are as they were before.
+        If a transform raises, the chats are as they were before, and the same step can be tried
+        again: transforms that had answered it are not asked once more, so that none of their
+        programs runs twice.
         """
         self._check_open()
         # Transforms change no messages, so that only what is returned has to be copies of them.
@@ -161,10 +174,17 @@ class ChatEnv(Closing):
         for chat, message in zip(chats, messages, strict=True):
             if message is not None:
                 chat.append(message)
-        for transform in self._transforms:
+        turn = self._unfinished
+        if turn is None or turn.replies != messages:
+            turn = _Turn(messages)
+        self._unfinished = turn
+        for answers in turn.answers:
+            _extend(chats, answers)
+        for transform in self._transforms[len(turn.answers) :]:
             answers = transform.step(chats, messages)
-            for chat, answer in zip(chats, answers, strict=True):
-                chat.extend(answer)
+            _extend(chats, answers)
+            turn.answers.append(answers)
+        self._unfinished = None
         self._chats[:] = chats
         return self.chats
 
@@ -212,6 +232,11 @@ class ChatEnv(Closing):
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(self)
+
+
+def _extend(chats: Sequence[list[Message]], answers: Sequence[Sequence[Message]]) -> None:
+    for chat, answer in zip(chats, answers, strict=True):
+        chat.extend(answer)
 
 
 def _check_batch_size(batch_size: object) -> tuple[int, ...]:
