@@ -1,5 +1,6 @@
 """Only so many programs run: in a turn, and in an episode."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -82,6 +83,17 @@ def test_a_step_that_raised_costs_nothing(shared: ServiceBase) -> None:
             play(env, python("print(1)"))
         shared.register("python_executor", PythonExecutorService, pool_size=1)
         assert play(env, python("print(1)")) == ["1\n"]
+
+
+def test_an_environment_that_was_pickled_has_spent_what_it_had_spent(shared: ServiceBase) -> None:
+    interpreter = PythonInterpreter(services=shared, max_calls_per_episode=2)
+    with ChatEnv(1).append_transform(interpreter) as env:
+        env.reset(["go"])
+        play(env, python("print(1)"))
+        with pickle.loads(pickle.dumps(env)) as again:
+            assert play(again, python("print(2)")) == ["2\n"]
+            assert "Not run" in play(again, python("print(3)"))[0]
+        assert play(env, python("print(4)")) == ["4\n"]  # it goes on by itself
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "1"])

@@ -1,6 +1,7 @@
 """Programs in replies are run and answered, in each of the modes."""
 
 import base64
+import copy
 import pickle
 import threading
 from collections.abc import Callable
@@ -374,6 +375,31 @@ def test_an_interpreter_that_ended_is_replaced_and_the_model_is_told() -> None:
         answers(env, [python("import os; os._exit(1)")])
         (told,) = answers(env, [python("print(1)")])
     assert "Names of earlier blocks are gone." in told[0]
+
+
+@pytest.mark.parametrize("options", ["persistent", "sessions", "replicas"], indirect=True)
+def test_an_environment_that_was_pickled_goes_on_and_the_model_is_told(
+    options: dict[str, Any],
+) -> None:
+    with make_env(3, timeout=20.0, **options) as env:
+        answers(env, [python("x = 1"), python("x = 2"), None])
+        env.reset(["again"], environments=[1])
+        for other in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+            with other:
+                assert other.chats == env.chats
+                ((told,), *others) = answers(other, [python("print(1)")] * 3)
+                assert told.startswith(done(1, "1") + "Note: ")
+                assert "Names of earlier blocks are gone." in told
+                assert others == [[done(1, "1")]] * 2
+                assert answers(other, [python("print(1)")] * 3) == [[done(1, "1")]] * 3
+        assert answers(env, [python("print(x)"), None, None])[0] == [done(1, "1")]
+
+
+def test_without_persistence_nothing_is_lost_by_pickling() -> None:
+    with make_env(1, timeout=20.0) as env:
+        answers(env, [python("x = 1")])
+        with pickle.loads(pickle.dumps(env)) as other:
+            assert answers(other, [python("print(1)")]) == [[done(1, "1")]]
 
 
 def test_without_persistence_each_block_starts_afresh() -> None:

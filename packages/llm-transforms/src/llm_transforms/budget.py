@@ -15,6 +15,9 @@ class CallBudget:
         per_turn: Programs of one reply that may run; None for any number.
         per_episode: Programs of one environment that may run before it is reset; None for any.
 
+    Attributes:
+        spent: Programs that each environment has run.
+
     Raises:
         InvalidArgumentError: One of them is no positive integer.
     """
@@ -22,7 +25,7 @@ class CallBudget:
     def __init__(self, per_turn: int | None, per_episode: int | None) -> None:
         self._per_turn = _checked("max_calls_per_turn", per_turn)
         self._per_episode = _checked("max_calls_per_episode", per_episode)
-        self._spent: Counter[int] = Counter()
+        self.spent: Counter[int] = Counter()
 
     def refusal(self, environment: int, running: int) -> str | None:
         """Tell why one more program of a reply may not run, in words for the model.
@@ -33,22 +36,19 @@ class CallBudget:
         """
         if self._per_turn is not None and running >= self._per_turn:
             return f"Not run: {_at_most(self._per_turn)} of a reply. Send it in the next one."
-        if (
-            self._per_episode is not None
-            and self._spent[environment] + running >= self._per_episode
-        ):
+        if self._per_episode is not None and self.spent[environment] + running >= self._per_episode:
             return f"Not run: {_at_most(self._per_episode)} of a chat, and they have been."
         return None
 
     def spend(self, programs: Mapping[int, Sized]) -> None:
         """Count the programs that ran."""
         for environment, each in programs.items():
-            self._spent[environment] += len(each)
+            self.spent[environment] += len(each)
 
     def reset(self, environments: Collection[int]) -> None:
         """Begin anew for some environments."""
         for environment in environments:
-            self._spent.pop(environment, None)
+            self.spent.pop(environment, None)
 
 
 def _at_most(count: int) -> str:

@@ -50,7 +50,16 @@ Results = dict[int, list[ExecutionResult]]
 
 
 class Executor(ABC):
-    """Runs the programs of one step."""
+    """Runs the programs of one step.
+
+    Attributes:
+        begun: Environments that have had results since their reset, where names last; empty where
+            they don't. Names of an environment that is put here stayed elsewhere, and its first
+            result says so.
+    """
+
+    def __init__(self) -> None:
+        self.begun: set[int] = set()
 
     @abstractmethod
     def run(self, programs: Programs) -> Results:
@@ -91,6 +100,7 @@ class SharedService(Executor):
         close_registry: bool,
         tells_outages: bool = False,
     ) -> None:
+        super().__init__()
         self._services = services
         self._close_registry = close_registry
         self._tells_outages = tells_outages
@@ -173,6 +183,7 @@ class FreshProcesses(Executor):
     """
 
     def __init__(self, timeout: float) -> None:
+        super().__init__()
         self._timeout = timeout
         self._lock = threading.Lock()  # threads that come first at the same time make one pool
         self._pool: PythonExecutorService | None = None
@@ -208,6 +219,7 @@ class PersistentProcesses(Executor):
     """
 
     def __init__(self, timeout: float) -> None:
+        super().__init__()
         self._timeout = timeout
         self._processes: dict[int, PersistentPythonProcess] = {}
 
@@ -230,11 +242,14 @@ class PersistentProcesses(Executor):
             ]
 
         with ThreadPoolExecutor(min(_THREADS, len(programs))) as threads:
-            results = threads.map(run_one, programs)
-            return dict(zip(programs, results, strict=True))
+            results = dict(zip(programs, threads.map(run_one, programs), strict=True))
+        tell_what_is_lost(results, self.begun)
+        self.begun |= programs.keys()
+        return results
 
     def reset(self, environments: Collection[int]) -> None:
         """End the processes of some environments."""
+        self.begun.difference_update(environments)
         ended = [self._processes.pop(number, None) for number in environments]
         processes = [process for process in ended if process is not None]
         if processes:
@@ -244,6 +259,22 @@ class PersistentProcesses(Executor):
     def close(self) -> None:
         """End all processes."""
         self.reset(list(self._processes))
+
+
+def tell_what_is_lost(results: Results, begun: Collection[int]) -> None:
+    """Have the first result of an environment say `lost` if its names are gone.
+
+    Who opens a fresh state for a program doesn't always know that there was another one before: it
+    died with a replica or a service, or stayed where an environment was pickled.
+
+    Args:
+        results: The results of a step; changed.
+        begun: Environments that have had results before it.
+    """
+    for environment in results.keys() & set(begun):
+        first = results[environment][0]
+        if first["state"] == "fresh":
+            results[environment][0] = {**first, "state": "lost"}
 
 
 def _run_as_batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from inspect import signature
 from typing import Any, Literal
@@ -181,6 +182,16 @@ class PythonInterpreter(Configured, Transform):
         """End the processes and sessions that belong to this interpreter; a service runs on."""
         self._closed = True
         self._executor.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Chats go on where their environment was pickled: names and processes stay here, but what
+        # was spent is spent, and of the names that are gone the model must be told.
+        state = {"begun": set(self._executor.begun), "spent": Counter(self._budget.spent)}
+        return *super().__reduce__(), state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._executor.begun.update(state["begun"])
+        self._budget.spent.update(state["spent"])
 
     def _blocks(self, reply: Message | None) -> Sequence[CodeBlock]:
         if reply is None or reply.get("role") != "assistant":

@@ -29,7 +29,7 @@ class Closing(ABC):
 
 
 class Configured:
-    """Is cloned, pickled and shown by what its constructor was given, and by nothing else.
+    """Is cloned, pickled and shown by what its constructor was given.
 
     Processes, sessions and connections stay where they are: a clone, and what is unpickled, opens
     its own. The constructor sets `_settings`.

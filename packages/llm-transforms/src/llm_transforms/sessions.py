@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
-from llm_transforms.execution import Programs, Results, SharedService
+from llm_transforms.execution import Programs, Results, SharedService, tell_what_is_lost
 from python_executor import session_key
 from services_core import Handle, ServiceBase, ServiceDiedError
 
@@ -42,14 +42,9 @@ class SharedSessions(SharedService):
         super().__init__(services, name, close_registry=close_registry, tells_outages=tells_outages)
         self._process = os.getpid()
         self._open: set[int] = set()  # environments that have a session, perhaps
-        self._answered: set[int] = set()  # those that have had results of theirs
 
     def run(self, programs: Programs) -> Results:
-        """Run the programs of each environment one after the other, environments in parallel.
-
-        The service knows nothing of a session that died with a replica, and opens a fresh one: its
-        first result then says `lost`, as if it did.
-        """
+        """Run the programs of each environment one after the other, environments in parallel."""
         self._leave_to_parent()
         self._open |= programs.keys()
         results = super().run(
@@ -58,11 +53,8 @@ class SharedSessions(SharedService):
                 for environment, batch in programs.items()
             }
         )
-        for environment in self._answered & results.keys():
-            first = results[environment][0]
-            if first["state"] == "fresh":
-                results[environment][0] = {**first, "state": "lost"}
-        self._answered |= programs.keys()
+        tell_what_is_lost(results, self.begun)
+        self.begun |= programs.keys()
         return results
 
     def reset(self, environments: Collection[int]) -> None:
@@ -72,7 +64,7 @@ class SharedSessions(SharedService):
         # Until all are closed they are open: what raises can be tried again.
         self._close_sessions([self.name_of(environment) for environment in sorted(ended)])
         self._open -= ended
-        self._answered -= ended
+        self.begun.difference_update(environments)
 
     def close(self) -> None:
         """Close all sessions, and the registry if it is ours; the service runs on."""
@@ -104,4 +96,4 @@ class SharedSessions(SharedService):
         if self._process != os.getpid():
             self._process = os.getpid()
             self._prefix = uuid.uuid4().hex
-            self._open.clear()  # not those answered: the names of their programs are gone here
+            self._open.clear()  # not those begun: the names of their programs are gone here
