@@ -53,9 +53,24 @@ def test_calls_that_cannot_be_run_are_answered_too(interpreter: PythonInterprete
 def test_messages_may_be_objects_and_have_the_older_field(interpreter: PythonInterpreter) -> None:
     function = SimpleNamespace(name="python", arguments='{"code": "6 * 7"}')
     reply = SimpleNamespace(role="assistant", content=None, tool_calls=None, function_call=function)
-    assert answer_tool_calls(interpreter, [reply]) == [{"role": "tool", "content": "42\n"}]
+    assert answer_tool_calls(interpreter, [reply]) == [
+        {"role": "function", "name": "python", "content": "42\n"}
+    ]
     reply.role = "user"
     assert answer_tool_calls(interpreter, [reply]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [("python", '{"code": "6 * 7"}', "42\n"), ("search", "{}", "no tool 'search'")],
+)
+def test_the_older_function_call_is_answered_in_its_role_and_by_its_name(
+    interpreter: PythonInterpreter, name: str, arguments: str, told: str
+) -> None:
+    legacy = {"role": "assistant", "function_call": {"name": name, "arguments": arguments}}
+    (answer,) = answer_tool_calls(interpreter, [legacy])
+    assert told in answer.pop("content")
+    assert answer == {"role": "function", "name": name}
 
 
 def test_what_holds_no_calls_has_no_answers(interpreter: PythonInterpreter) -> None:

@@ -45,7 +45,7 @@ def test_custom_tools_have_the_program_as_input() -> None:
 
 def test_the_older_function_call_is_read() -> None:
     legacy = {"role": "assistant", "function_call": {"name": "python", "arguments": '{"code":"1"}'}}
-    assert FORMAT.blocks(legacy) == [CodeBlock("1", 0, 0, tool="python")]
+    assert FORMAT.blocks(legacy) == [CodeBlock("1", 0, 0, tool="python", function_call=True)]
 
 
 def test_a_message_without_calls_has_no_block() -> None:

@@ -42,8 +42,9 @@ def openai_tool(
 def answer_tool_calls(interpreter: PythonInterpreter, messages: Sequence[Any]) -> list[Message]:
     r"""Run the tool calls of the last message, and return the messages that answer them.
 
-    There is one for each call, in their order, with its `tool_call_id`: also for arguments that are
-    no JSON, and for tools that don't exist. All programs are one call to a service.
+    There is one for each call, in their order, with its `tool_call_id` (for the older
+    `function_call`, of the role "function" with its name): also for arguments that are no JSON, and
+    for tools that don't exist. All programs are one call to a service.
 
     Args:
         interpreter: One with `code_format="openai"` and `results="openai"`. With `persistent=True`

@@ -23,6 +23,8 @@ class CodeBlock:
         problem: What is malformed, in words for the model; None for a block that can be run.
         call_id: Identifier of the tool call, for the formats that have one.
         tool: Name of the tool that the call names; empty for what is no tool call.
+        function_call: Whether it is the field `function_call`, which OpenAI's messages had before
+            `tool_calls`, and which is answered in another way.
     """
 
     code: str
@@ -33,6 +35,7 @@ class CodeBlock:
     problem: str | None = None
     call_id: str | None = None
     tool: str = ""
+    function_call: bool = False
 
 
 @runtime_checkable

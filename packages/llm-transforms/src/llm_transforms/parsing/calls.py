@@ -51,6 +51,7 @@ class Call:
         code: The program itself, in formats whose calls have no arguments.
         call_id: Its identifier, if it has one.
         problem: What is malformed; None if nothing is.
+        function_call: Whether it is the field `function_call` of OpenAI's older messages.
     """
 
     start: int
@@ -60,6 +61,7 @@ class Call:
     code: str | None = None
     call_id: str | None = None
     problem: str | None = None
+    function_call: bool = False
 
 
 class ToolCalls:
@@ -114,7 +116,13 @@ class ToolCalls:
         if problem is not None:
             problem = f"{problem}{self._example}"
         return CodeBlock(
-            code, call.start, call.end, problem=problem, call_id=call.call_id, tool=name
+            code,
+            call.start,
+            call.end,
+            problem=problem,
+            call_id=call.call_id,
+            tool=name,
+            function_call=call.function_call,
         )
 
     def _code(self, call: Call) -> tuple[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llm_transforms.messages import Message, text_of
@@ -60,7 +61,7 @@ class OpenAIToolCalls(ToolCalls):
                 yield self._call(call, place)
         legacy = message.get("function_call")
         if legacy is not None:
-            yield self._call({"function": legacy}, place)
+            yield replace(self._call({"function": legacy}, place), function_call=True)
 
     def _call(self, call: object, place: int) -> Call:
         call_id = _field(call, "id")

@@ -13,8 +13,10 @@ from llm_transforms.results.plain import plain_text
 class OpenAIResults:
     r"""A `tool` message for each call, with the call's `tool_call_id`.
 
-    A block that is no call of a tool, such as a fence, has no identifier: its message has none.
-    The source is the API's reference, "Create chat completion", "Tool message".
+    A block that is no call of a tool, such as a fence, has no identifier: its message has none. The
+    older `function_call` is answered by a message of the role `function` with the tool's name.
+    The source is the API's reference, "Create chat completion", "Tool message" and "Function
+    message".
 
     Example:
         >>> from python_executor import PythonExecutorService
@@ -39,6 +41,8 @@ class OpenAIResults:
 def _message(outcome: Outcome, role: str) -> Message:
     call_id = outcome.block.call_id
     told = content_of(plain_text(outcome.result), [outcome])
+    if outcome.block.function_call:
+        return {"role": "function", "name": outcome.block.tool, "content": told}
     return {
         "role": role,
         **({} if call_id is None else {"tool_call_id": call_id}),
