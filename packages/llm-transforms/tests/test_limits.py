@@ -73,6 +73,17 @@ def test_what_is_kept_is_nearly_the_limit_and_never_more(limit: int) -> None:
     assert text.endswith(tail)
 
 
+def test_a_tokenizer_that_truncates_or_pads_counts_the_whole_text_and_nothing_else() -> None:
+    text = "the lazy dog jumps over the quick brown fox 1234567890 " * 40
+    tokenizer = trained()
+    tokenizer.enable_truncation(8)  # as models of sentences have it in their tokenizer.json
+    tokenizer.enable_padding(length=64)
+    settings = tokenizer.truncation, tokenizer.padding
+    for each in ("the fox", text):
+        assert TokenLimit(tokenizer, 50).cut(each) == TokenLimit(TOKENIZER, 50).cut(each)
+    assert (tokenizer.truncation, tokenizer.padding) == settings  # it is somebody else's
+
+
 def test_characters_of_several_bytes_stay_whole() -> None:
     text = "🦊" * 1_000
     head, tail = parts(TokenLimit(BYTES, 40).cut(text))

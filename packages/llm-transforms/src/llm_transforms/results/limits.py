@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sized
+from copy import deepcopy
 from typing import Any
 
 from llm_transforms.errors import InvalidArgumentError, check_count
@@ -134,7 +135,20 @@ def _marked(text: str, head: int, tail: int, between: str) -> str:
     return text[:head] + mark + text[tail:]
 
 
+def _counting_all(tokenizer: Any) -> Any:
+    """Return a tokenizer of `tokenizers` that neither cuts a text off nor fills it up: a copy."""
+    if not (hasattr(tokenizer, "no_truncation") and hasattr(tokenizer, "no_padding")):
+        return tokenizer
+    if tokenizer.truncation is None and tokenizer.padding is None:
+        return tokenizer
+    tokenizer = deepcopy(tokenizer)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 def _counter(tokenizer: Any) -> Callable[[str], int]:
+    tokenizer = _counting_all(tokenizer)
     # tiktoken's encode raises where a text holds a special token; this one reads it as text.
     encode = getattr(tokenizer, "encode_ordinary", None) or getattr(tokenizer, "encode", None)
     if encode is None or isinstance(tokenizer, str):
