@@ -417,6 +417,17 @@ def test_a_timeout_is_a_positive_number(timeout: Any) -> None:
         PythonInterpreter(timeout=timeout)
 
 
+def test_no_timeout_is_refused_at_once() -> None:
+    with pytest.raises(InvalidArgumentError, match="timeout must be a positive number of seconds"):
+        PythonInterpreter(timeout=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", [3, None, ["tool"]])
+def test_a_role_is_text(role: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="tool_name"):
+        PythonInterpreter(tool_name=role)
+
+
 def test_a_role_cannot_be_empty() -> None:
     with pytest.raises(InvalidArgumentError, match="tool_name"):
         PythonInterpreter(tool_name="")

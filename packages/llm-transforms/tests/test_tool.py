@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -190,9 +190,10 @@ def test_a_name_that_no_function_can_have_is_refused(name: str) -> None:
         PythonTool(name=name)
 
 
-def test_a_timeout_that_cannot_be_used_is_refused() -> None:
+@pytest.mark.parametrize("timeout", [0, None])
+def test_a_timeout_that_cannot_be_used_is_refused(timeout: Any) -> None:
     with pytest.raises(ValueError, match="timeout"):
-        PythonTool(timeout=0)
+        PythonTool(timeout=timeout)
 
 
 def test_the_text_can_have_a_limit() -> None:

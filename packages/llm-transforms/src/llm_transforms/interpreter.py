@@ -20,7 +20,7 @@ from llm_transforms.parsing import (
     code_format,
     select_blocks,
 )
-from llm_transforms.placement import make_executor
+from llm_transforms.placement import check_timeout, make_executor
 from llm_transforms.results import (
     CharacterLimit,
     Outcome,
@@ -126,12 +126,12 @@ class PythonInterpreter(Configured, Transform):
     ) -> None:
         given = locals()
         self._settings = {name: given[name] for name in signature(PythonInterpreter).parameters}
-        if not tool_name:
+        role: object = tool_name
+        if not (isinstance(role, str) and role):
             raise InvalidArgumentError("tool_name", tool_name, "a role such as 'tool' or 'user'")
         if on_service_error not in ("raise", "message"):
             raise InvalidArgumentError("on_service_error", on_service_error, "'raise' or 'message'")
-        # Checks the timeout at the door, with the executor's own words.
-        Execution("", timeout)
+        check_timeout(timeout)
         self._timeout = timeout
         self._tool_name = tool_name
         self._format = _choose_format(code_format)

@@ -5,9 +5,23 @@ from __future__ import annotations
 from llm_transforms.errors import InvalidArgumentError
 from llm_transforms.execution import Executor, FreshProcesses, PersistentProcesses, SharedService
 from llm_transforms.sessions import SharedSessions
+from python_executor import Execution
 from services_core import ServiceBase, get_services
 
 _DEFAULT_NAMESPACE = "services"
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Check the seconds that a program may run where they are given, not at the first program.
+
+    Raises:
+        InvalidArgumentError: They are None.
+        python_executor.InvalidArgumentError: They are no positive, finite number, in the executor's
+            own words (for another type an `InvalidArgumentTypeError`).
+    """
+    if timeout is None:  # a limit of the executor's own to an `Execution`; nobody's here
+        raise InvalidArgumentError("timeout", timeout, "a positive number of seconds")
+    Execution("", timeout)
 
 
 def make_executor(

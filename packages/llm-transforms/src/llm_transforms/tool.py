@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from llm_transforms.errors import ClosedError, InvalidArgumentError
 from llm_transforms.lifetime import Closing, Configured
-from llm_transforms.placement import make_executor
+from llm_transforms.placement import check_timeout, make_executor
 from llm_transforms.results import CharacterLimit, limited, plain_text, rejected
 from python_executor import Execution, ExecutionResult, InvalidArgumentTypeError
 from python_executor import InvalidArgumentError as InvalidExecutionError
@@ -90,8 +90,7 @@ class PythonTool(Configured, Closing):
             "namespace": namespace,
             "max_output_chars": max_output_chars,
         }
-        # Checks the timeout at the door, with the executor's own words.
-        Execution("", timeout)
+        check_timeout(timeout)
         self._timeout = timeout
         self._limit = None if max_output_chars is None else CharacterLimit(max_output_chars)
         self.name = name
