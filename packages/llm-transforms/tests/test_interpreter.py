@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer, models
 
 from llm_transforms import (
     ChatEnv,
@@ -552,3 +553,10 @@ def test_arguments_stand_in_the_order_of_torchrls() -> None:
 def test_its_repr_says_what_was_chosen() -> None:
     assert repr(PythonInterpreter()) == "PythonInterpreter()"
     assert repr(PythonInterpreter(timeout=5.0)) == "PythonInterpreter(timeout=5.0)"
+
+
+def test_its_repr_is_short_whatever_was_chosen() -> None:
+    tokenizer = Tokenizer(models.WordLevel({f"word {n}": n for n in range(1_000)}))
+    interpreter = PythonInterpreter(tokenizer, max_output_tokens=9)
+    assert "tokenizer=Tokenizer(" in repr(interpreter)
+    assert len(repr(interpreter)) < 250

@@ -5,8 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from inspect import signature
+from reprlib import Repr
 from types import TracebackType
 from typing import Any, Self
+
+# A tokenizer shows all of its vocabulary, which is no reading in an error.
+_SHORT = Repr()
+_SHORT.maxother = _SHORT.maxstring = 120  # characters
 
 
 class Closing(ABC):
@@ -45,13 +50,24 @@ class Configured:
         return _remake, (type(self), dict(self._settings))
 
     def __repr__(self) -> str:
-        defaults = signature(type(self)).parameters
-        arguments = ", ".join(
-            f"{name}={value!r}"
-            for name, value in self._settings.items()
-            if value != defaults[name].default
-        )
-        return f"{type(self).__name__}({arguments})"
+        return shown_as_call(type(self), self._settings)
+
+
+def shown_as_call(cls: type, settings: Mapping[str, Any], parameters_of: type | None = None) -> str:
+    """Return the call that makes an object, without what is the default, long values shortened.
+
+    Args:
+        cls: Its class.
+        settings: The arguments by their names.
+        parameters_of: The class whose constructor has the defaults, if that is another.
+    """
+    parameters = signature(cls if parameters_of is None else parameters_of).parameters
+    arguments = ", ".join(
+        f"{name}={_SHORT.repr(value)}"
+        for name, value in settings.items()
+        if value != parameters[name].default
+    )
+    return f"{cls.__name__}({arguments})"
 
 
 def _remake(cls: type[Configured], settings: dict[str, Any]) -> Configured:

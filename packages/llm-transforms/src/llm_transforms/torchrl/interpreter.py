@@ -7,7 +7,6 @@ TransformedEnv.reset --> _reset  --> its reset, of the environments in the mask
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import Any, Self
 
 from tensordict import TensorDictBase
@@ -15,6 +14,7 @@ from torchrl.envs import Transform
 
 import llm_transforms
 from llm_transforms.errors import ClosedError, HistoryNeededError
+from llm_transforms.lifetime import shown_as_call
 from llm_transforms.torchrl.histories import replies_of, with_answers
 from services_core import ServiceBase
 
@@ -156,10 +156,4 @@ class PythonInterpreter(Transform):
         return {**super().__getstate__(), "_interpreter": None, "_closed": False}
 
     def __repr__(self) -> str:
-        parameters = signature(llm_transforms.PythonInterpreter).parameters
-        arguments = ", ".join(
-            f"{name}={value!r}"
-            for name, value in self._settings.items()
-            if value != parameters[name].default
-        )
-        return f"{type(self).__name__}({arguments})"
+        return shown_as_call(type(self), self._settings, llm_transforms.PythonInterpreter)
