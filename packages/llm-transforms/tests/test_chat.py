@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any, Self
 
+import numpy as np
 import pytest
 
 from llm_transforms import (
@@ -87,6 +88,7 @@ def test_replies_are_appended_as_assistant_messages() -> None:
 def test_factors_of_the_batch_size_are_listed_row_by_row() -> None:
     env = ChatEnv((2, 3))
     assert (len(env), env.batch_size) == (6, (2, 3))
+    assert ChatEnv(np.array([2, 3]).prod()).batch_size == (6,)
     chats = env.reset([str(i) for i in range(6)])
     assert [chat[0]["content"] for chat in chats] == ["0", "1", "2", "3", "4", "5"]
 
@@ -168,11 +170,24 @@ def test_some_environments_can_be_reset_alone() -> None:
     assert transform.resets == [[0, 1, 2], [2, 0]]
 
 
-@pytest.mark.parametrize("environments", [[3], [-1], [0, 0], ["0", 1], [True, 2]])
+def test_numbers_of_environments_may_be_those_of_an_array() -> None:
+    transform = Echo("one")
+    env = ChatEnv(3).append_transform(transform)
+    env.reset(["a", "b", "c"])
+    done = np.array([True, False, True])
+    chats = env.reset(["x", "y"], environments=np.flatnonzero(done))
+    assert [chat[0]["content"] for chat in chats] == ["x", "b", "y"]
+    assert transform.resets[-1] == [0, 2]
+    assert {type(number) for number in transform.resets[-1]} == {int}
+
+
+@pytest.mark.parametrize(
+    "environments", [[3], [-1], [0, 0], ["0", 1], [True, 2], 1, "1", [1.0], np.array([True, False])]
+)
 def test_environments_that_there_are_not_cannot_be_reset(environments: Any) -> None:
     env = ChatEnv(3)
     env.reset(["a", "b", "c"])
-    prompts = ["x"] * len(environments)
+    prompts = ["x"] * (1 if isinstance(environments, int) else len(environments))
     with pytest.raises(InvalidArgumentError, match="environments"):
         env.reset(prompts, environments=environments)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from numbers import Integral
+from typing import Any, SupportsIndex, TypeGuard
 
 from llm_transforms.errors import (
     BatchSizeError,
@@ -113,15 +114,15 @@ class ChatEnv(Closing):
         return env
 
     def reset(
-        self, prompts: Sequence[Prompt], *, environments: Sequence[int] | None = None
+        self, prompts: Sequence[Prompt], *, environments: Iterable[SupportsIndex] | None = None
     ) -> list[list[Message]]:
         """Begin new chats.
 
         Args:
             prompts: For each environment the user's text, or the messages of a chat that has
                 begun (the system prompt is put before them unless they begin with one).
-            environments: Numbers of the environments to begin anew, one for each prompt; None for
-                all. The others keep their chats.
+            environments: Numbers of the environments to begin anew (a list, or an array of
+                integers), one for each prompt; None for all. The others keep their chats.
 
         Returns:
             All chats, as copies.
@@ -218,14 +219,14 @@ class ChatEnv(Closing):
             raise NotResetError([i for i, chat in enumerate(self._chats) if chat is None])
         return begun
 
-    def _numbers(self, environments: Collection[int] | None) -> list[int]:
+    def _numbers(self, environments: object) -> list[int]:
         if environments is None:
             return list(range(len(self)))
-        numbers = list(environments)
-        valid = all(_is_int(number) and 0 <= number < len(self) for number in numbers)
-        if not valid or len(set(numbers)) < len(numbers):
+        given = list(environments) if isinstance(environments, Iterable) else [None]
+        numbers = [int(each) for each in given if _is_int(each) and 0 <= each < len(self)]
+        if len(set(numbers)) < len(given):
             raise InvalidArgumentError(
-                "environments", environments, f"different numbers below {len(self)}"
+                "environments", environments, f"a list of different numbers below {len(self)}"
             )
         return numbers
 
@@ -240,11 +241,11 @@ def _extend(chats: Sequence[list[Message]], answers: Sequence[Sequence[Message]]
 
 
 def _check_batch_size(batch_size: object) -> tuple[int, ...]:
-    sizes = (batch_size,) if isinstance(batch_size, int) else batch_size
+    sizes = (batch_size,) if _is_int(batch_size) else batch_size
     if isinstance(sizes, Sequence) and not isinstance(sizes, str | bytes):
         sizes = tuple(sizes)
         if sizes and all(_is_int(size) and size > 0 for size in sizes):
-            return sizes
+            return tuple(map(int, sizes))
     raise InvalidArgumentError("batch_size", batch_size, "a positive integer or a tuple of them")
 
 
@@ -257,5 +258,5 @@ def _check_sequence(what: str, values: Any, expected: int) -> Sequence[Any]:
     return values
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_int(value: object) -> TypeGuard[int]:  # one of numpy's too, but no mask's
+    return isinstance(value, Integral) and not isinstance(value, bool)
