@@ -16,6 +16,7 @@ from services_core import ServiceBase, ServiceDiedError, ServiceTimeoutError
 
 CODE = "```python\nprint(1)\n```"
 DONE = "Code block 1 executed successfully:\n1\n"
+LOST = "Note: the interpreter had ended and is a new one. Names of earlier blocks are gone."
 
 
 def make_env(services: ServiceBase, size: int = 1, **options: Any) -> ChatEnv:
@@ -47,10 +48,23 @@ def test_a_service_that_is_gone_is_told_and_one_registered_anew_is_found(
         )
         assert [last(env), last(env)] == [gone, gone]
         register(services)
-        lost = "Note: the interpreter had ended and is a new one. Names of earlier blocks are gone."
-        assert last(env) == DONE + (f"{lost}\n" if persistent else "")
+        assert last(env) == DONE + (f"{LOST}\n" if persistent else "")
         assert last(env) == DONE
         assert len(env.chats[0]) == 1 + 2 * 5
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("on_service_error", ["raise", "message"])
+def test_a_service_that_was_registered_anew_between_two_steps_is_found_by_the_second(
+    services: ServiceBase, persistent: bool, on_service_error: str
+) -> None:
+    register(services)
+    with make_env(services, on_service_error=on_service_error, persistent=persistent) as env:
+        assert last(env) == DONE
+        services.reset()
+        register(services)
+        assert last(env) == DONE + (f"{LOST}\n" if persistent else "")
+        assert last(env) == DONE
 
 
 @pytest.mark.parametrize("persistent", [False, True])

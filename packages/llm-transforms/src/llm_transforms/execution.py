@@ -125,20 +125,37 @@ class SharedService(Executor):
         """Run all programs in one call, or one a replica.
 
         Of a service with replicas one may die and the others go on: its programs have crashed. If
-        it died whole, the next call looks for one that was registered anew under its name.
+        it died whole, one that was registered anew under its name runs them: what they may have
+        done before went with the former one.
 
         Raises:
             ServiceDiedError: The service is gone, and no replica of it lives.
         """
         if self._died:
-            with suppress(ServiceNotFoundError):  # the call raises then, as the last one did
-                self._service = self._found()
-                self._died = False
+            self._find_again()
+        try:
+            return self._run(programs)
+        except ServiceDiedError:
+            if not (self._died and self._find_again()):
+                raise
+        return self._run(programs)
+
+    def _run(self, programs: Programs) -> Results:
         try:
             return _run_as_batch(lambda batch: self._execute(batch, programs), programs)
         except ServiceDiedError as error:
             self._died = not error.restarting
             raise
+
+    def _find_again(self) -> bool:
+        """Look for the service under its name, and say whether it is another one now."""
+        with suppress(ServiceNotFoundError):
+            former, self._service = self._service, self._found()
+            self._died = False
+            # Handles of one incarnation are equal. It may be there after all, as after a connection
+            # that broke: what it has run is not to be run twice.
+            return isinstance(self._service, Handle) and self._service != former
+        return False
 
     def _execute(self, batch: list[Execution], programs: Programs) -> list[ExecutionResult]:
         execute_batch = self._service.execute_batch
