@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_transforms import PythonInterpreter
+from llm_transforms import InvalidMessageError, PythonInterpreter
 from llm_transforms.openai import answer_tool_calls, openai_tool
 
 
@@ -78,6 +78,23 @@ def test_what_holds_no_calls_has_no_answers(interpreter: PythonInterpreter) -> N
     assert answer_tool_calls(interpreter, [{"role": "assistant", "content": "42"}]) == []
     told = {"role": "user", "content": "", "tool_calls": [call(1, '{"code": "1"}')]}
     assert answer_tool_calls(interpreter, [told]) == []
+
+
+@pytest.mark.parametrize(
+    ("messages", "where"),
+    [
+        ({"role": "assistant", "content": "6"}, "messages must be"),
+        ("What is 6 * 7?", "messages must be"),
+        (SimpleNamespace(role="assistant", content="6"), "messages must be"),
+        ([{"role": "user", "content": ""}, "6"], r"messages\[1\] must be"),
+        ([{"role": "user", "content": ""}, {"content": "6"}], r"messages\[1\] must be"),
+    ],
+)
+def test_what_is_no_list_of_messages_is_refused(
+    interpreter: PythonInterpreter, messages: Any, where: str
+) -> None:
+    with pytest.raises(InvalidMessageError, match=where):
+        answer_tool_calls(interpreter, messages)
 
 
 def test_the_tool_is_described() -> None:

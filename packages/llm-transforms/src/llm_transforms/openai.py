@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llm_transforms.errors import InvalidMessageError
 from llm_transforms.interpreter import PythonInterpreter
 from llm_transforms.messages import Message
 from llm_transforms.tool import describe, parameters
 
-_FIELDS = ("content", "tool_calls", "function_call")
+_FIELDS = ("role", "content", "tool_calls", "function_call")
 
 
 def openai_tool(
@@ -52,6 +53,7 @@ def answer_tool_calls(interpreter: PythonInterpreter, messages: Sequence[Any]) -
         messages: The chat. What isn't an assistant's last message with calls has no answers.
 
     Raises:
+        InvalidMessageError: `messages` is no list, or has something that is no message.
         ServiceError: See `PythonInterpreter.step`.
 
     Example:
@@ -62,18 +64,22 @@ def answer_tool_calls(interpreter: PythonInterpreter, messages: Sequence[Any]) -
         ...     answer_tool_calls(interpreter, chat)
         [{'role': 'tool', 'tool_call_id': 'call_1', 'content': '42\n'}]
     """
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence):
+        raise InvalidMessageError("messages", messages, "a list of messages, the reply as the last")
     if not messages:
         return []
-    chat = [_as_dict(message) for message in messages]
+    chat = [_as_dict(message, f"messages[{i}]") for i, message in enumerate(messages)]
     return interpreter.step([chat], [chat[-1]])[0]
 
 
-def _as_dict(message: Any) -> Message:
+def _as_dict(message: Any, where: str) -> Message:
     """Return a message as a dict; its calls stay as they are, the code format reads both."""
     if isinstance(message, Mapping):
-        return dict(message)
-    fields = {name: getattr(message, name, None) for name in _FIELDS}
-    return {
-        "role": message.role,
-        **{name: value for name, value in fields.items() if value is not None},
-    }
+        found = dict(message)
+    else:
+        fields = {name: getattr(message, name, None) for name in _FIELDS}
+        found = {name: value for name, value in fields.items() if value is not None}
+    if not isinstance(found.get("role"), str):
+        expected = "a dict with a role, or a message of the openai package"
+        raise InvalidMessageError(where, message, expected)
+    return found
