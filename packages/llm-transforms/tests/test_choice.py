@@ -45,7 +45,7 @@ def test_an_object_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("choose", [code_format, result_formatter])
-@pytest.mark.parametrize("choice", ["nothing", "", 3, None, object()])
+@pytest.mark.parametrize("choice", ["nothing", "", 3, None, object(), Tags, Joined])
 def test_what_is_neither_a_name_nor_an_object_is_refused(
     choose: Callable[[Any], object], choice: object
 ) -> None:

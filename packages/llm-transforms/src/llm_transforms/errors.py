@@ -83,7 +83,7 @@ class UnknownNameError(TransformError, ValueError):
         self.available = sorted(available)
         super().__init__(
             f"unknown {what} {name!r}; there: {', '.join(self.available)}. An object of one's own "
-            "is taken as well"
+            "(no class) is taken as well"
         )
 
 

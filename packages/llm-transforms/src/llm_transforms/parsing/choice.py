@@ -93,7 +93,7 @@ def code_format(choice: FormatChoice) -> CodeFormat:
         if choice not in CODE_FORMATS:
             raise UnknownNameError("code format", choice, CODE_FORMATS)
         return CODE_FORMATS[choice]()
-    if isinstance(choice, CodeFormat):
+    if isinstance(choice, CodeFormat) and not isinstance(choice, type):  # a class looks like one
         return choice
     if isinstance(choice, list | tuple):
         return AnyOf([code_format(each) for each in choice])

@@ -35,6 +35,7 @@ def result_formatter(choice: str | ResultFormatter) -> ResultFormatter:
     """
     if isinstance(choice, str) and choice in RESULT_FORMATTERS:
         return RESULT_FORMATTERS[choice]()
-    if isinstance(choice, str) or not isinstance(choice, ResultFormatter):
+    is_class = isinstance(choice, type)  # it looks like a formatter
+    if isinstance(choice, str) or is_class or not isinstance(choice, ResultFormatter):
         raise UnknownNameError("result formatter", choice, RESULT_FORMATTERS)
     return choice
