@@ -34,6 +34,12 @@ def test_frames_of_libraries_are_not_told(executor: PythonExecutorService) -> No
     ]
 
 
+@pytest.mark.parametrize("code", ["\ud800", f"x = {'-' * 100_000}1"])
+def test_what_cannot_be_compiled_is_told_once(executor: PythonExecutorService, code: str) -> None:
+    text = failure(executor, code)
+    assert len(text.splitlines()) == 1, text
+
+
 def test_what_the_program_wrote_to_stderr_comes_first(executor: PythonExecutorService) -> None:
     code = "import sys\nprint('beware', end='', file=sys.stderr)\nimport json\njson.loads('}')"
     text = failure(executor, code)

@@ -59,7 +59,7 @@ def beside_traceback(stderr: str, traceback: str) -> str:
     # They begin with the same line and end with the same one.
     first, last = traceback.partition("\n")[0], traceback.rstrip("\n").rpartition("\n")[2]
     end = stderr.rfind(last)
-    start = end
+    start = end if first != last else end + len(last)  # one line is both
     for _ in range(traceback.count(first)):  # more than one: exceptions that others caused
         start = stderr.rfind(first, 0, max(start, 0))
         if start < 0:  # it was cut
