@@ -214,17 +214,6 @@ def expect_missing(session: nox.Session, sibling: str, *command: str) -> None:
     session.log(f"As it should, {command[0]} failed without {sibling}.")
 
 
-@nox.session(python=PYTHONS[0], tags=["ci"])
-@each_package
-def tests_lowest(session: nox.Session, name: str) -> None:
-    """Test a package with the oldest versions that it declares."""
-    package = WORKSPACE.packages[name]
-    session.install(
-        "--resolution=lowest-direct", *editable([package]), "--group", package.test_group
-    )
-    pytest(session, *package.parallel, str(package.path / "tests"))
-
-
 @nox.session(python=MAIN, tags=["ci"])
 def build(session: nox.Session) -> None:
     """Build all wheels and sdists into dist/ and look into them."""
@@ -241,24 +230,23 @@ def install_wheels(session: nox.Session, packages: list[Package], *arguments: st
     session.install("--no-sources", *wheels, *arguments)
 
 
-@nox.session(python=MAIN, tags=["ci"], requires=["build"])
+@nox.session(python=PYTHONS[0], tags=["ci"], requires=["build"])
 @each_package
-def wheels(session: nox.Session, name: str) -> None:
-    """Test a package that was installed alone from its built wheel.
-
-    As root, the tests of a confined package that depend on rights: `confined` runs all of them with
-    the same wheel, as an ordinary user.
-    """
+def tests_lowest(session: nox.Session, name: str) -> None:
+    """Test a package from its built wheel, alone and with the oldest versions that it declares."""
     package = WORKSPACE.packages[name]
     alone = WORKSPACE.installed_with(name, tests=False)
     install_wheels(session, [p for p in PACKAGES if p.name in alone])
     session.run("python", "-P", "-c", f"import {package.module}")
+    # A wheel's dependencies aren't direct ones to uv, those of a source tree are: the sources bring
+    # the versions, and the wheels take their place.
+    lowest = ("--upgrade", "--resolution=lowest-direct", "--group", package.test_group)
+    session.install(*editable([package]), *lowest)
     tested = WORKSPACE.installed_with(name, tests=True)
     members = [p for p in PACKAGES if p.name in tested]
-    install_wheels(session, members, "--group", package.test_group)
+    install_wheels(session, members, "--no-deps", "--reinstall")
     session.run("python", "-P", ".ci/installed.py", *(member.module for member in members))
-    everything = os.getuid() != 0 or not package.confined
-    pytest(session, *package.parallel, *chosen_tests(package, package.path, everything=everything))
+    pytest(session, *package.parallel, str(package.path / "tests"))
 
 
 def chosen_tests(package: Package, folder: Path, *, everything: bool) -> list[str]:
