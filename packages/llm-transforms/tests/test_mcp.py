@@ -308,9 +308,10 @@ def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None
         ("--services inline --pool-size 2", "--pool-size is for this server's own pool"),
         ("--namespace training", "--namespace is for a service of others"),
         ("--service-name mine", "--service-name is for a service of others"),
+        ("--timeout 900", "--timeout 900 is more than --max-timeout 600"),
     ],
 )
-def test_an_option_that_would_do_nothing_is_refused(
+def test_options_that_do_nothing_or_contradict_each_other_are_refused(
     options: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

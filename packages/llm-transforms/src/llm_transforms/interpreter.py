@@ -74,7 +74,7 @@ class PythonInterpreter(Configured, Transform):
         max_output_chars: Characters of a program's stdout, of its stderr and of its value that the
             model is told; the middle of what is longer is left out. None for all.
         max_output_tokens: The same in tokens of `tokenizer`, which it needs.
-        images: Whether figures and other images that programs display are parts of the answers.
+        images: Whether matplotlib's figures that programs draw are parts of the answers.
         max_calls_per_turn: Programs of one reply that are run; the others are answered, and not
             run. None for any number.
         max_calls_per_episode: Programs of an environment that are run before it is reset.

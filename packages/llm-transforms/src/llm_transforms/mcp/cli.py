@@ -35,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     _refuse_what_does_nothing(parser, options)
+    if options.max_timeout < options.timeout:
+        parser.error(
+            f"--timeout {options.timeout:g} is more than --max-timeout {options.max_timeout:g}: "
+            "raise that too"
+        )
     with ExitStack() as stack:
         try:
             tool, cancel = stack.enter_context(_opened(options))
@@ -44,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tool,
             cancel,
             timeout=options.timeout,
-            max_timeout=max(options.max_timeout, options.timeout),
+            max_timeout=options.max_timeout,
             persistent=not options.stateless,
         )
         anyio.run(server.serve)
