@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import os
 import select
 import socket
 import stat
 import time
+from collections.abc import Iterable
+from itertools import chain, starmap
 from typing import NamedTuple, Protocol
 
 from python_executor import _messages
@@ -55,10 +58,16 @@ class Ends(NamedTuple):
 
     def close(self) -> None:
         """Close all."""
-        os.close(self.control)
-        os.close(self.out)
-        if self.err not in (-1, self.out):
-            os.close(self.err)
+        _close_all({*self} - {-1})
+
+
+# KeyboardInterrupt comes between two calls of Python code (of which ``socket.socketpair`` is some).
+# So descriptors are made, kept and closed within one call each, by iterators.
+_STREAM = (socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    list(map(os.close, descriptors))
 
 
 def _open_ends(*, merge: bool) -> tuple[Ends, Ends]:
@@ -69,22 +78,20 @@ def _open_ends(*, merge: bool) -> tuple[Ends, Ends]:
     """
     opened: list[int] = []
     try:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        opened += [ours.detach(), theirs.detach()]
-        opened += os.pipe()
-        if not merge:
-            opened += os.pipe()
+        sockets = chain.from_iterable(starmap(_socket.socketpair, [_STREAM]))
+        opened.extend(map(_socket.socket.detach, sockets))
+        pipes = [()] if merge else [(), ()]
+        opened.extend(chain.from_iterable(starmap(os.pipe, pipes)))
+        control, its_control, out, its_out, *errs = opened
+        err, its_err = errs or (-1, its_out)
+        for descriptor in (control, out, *errs[:1]):
+            os.set_blocking(descriptor, False)
+        for pipe in (out, *errs[:1]):
+            os.fchmod(pipe, stat.S_IWUSR)  # a program can't open it again to read what it wrote
+        return Ends(control, out, err), Ends(its_control, its_out, its_err)
     except BaseException:
-        for descriptor in opened:
-            os.close(descriptor)
+        _close_all(opened)
         raise
-    control, its_control, out, its_out, *errs = opened
-    err, its_err = errs or (-1, its_out)
-    for descriptor in (control, out, *errs[:1]):
-        os.set_blocking(descriptor, False)
-    for pipe in (out, *errs[:1]):
-        os.fchmod(pipe, stat.S_IWUSR)  # a program can't open it again to read what it wrote
-    return Ends(control, out, err), Ends(its_control, its_out, its_err)
 
 
 class Slot:
