@@ -193,8 +193,13 @@ class ForkServer:
 
     def kill(self) -> None:
         """Kill it; the slot servers notice, end their programs and themselves."""
-        self._resume()
-        self._process.kill()
+        if self._process.returncode is None:
+            # Not Popen's own ways to do it, which would free the number of the group.
+            # If SIGCHLD is ignored here, nothing is left to wait for.
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._process.pid, signal.SIGKILL)
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            self._resume()  # now that its slot servers have been told
         self._process.wait()
         self._close_files()
         # Usually the root has removed it. If it was killed, programs are being ended just now, and

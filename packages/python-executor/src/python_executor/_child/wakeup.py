@@ -30,7 +30,8 @@ class Wakeup:
     """Turns SIGCHLD and SIGTERM into readiness of a pipe, and polls it beside a control socket.
 
     ``stopping`` is set once SIGTERM has come: from a person, or from the kernel because the parent
-    died.
+    died. From then on no message is told of: a server that was stopped, and goes on to end, has
+    some waiting, and what it forked for one would begin a program, and end with it.
     """
 
     def __init__(self, control: socket.socket) -> None:
@@ -56,7 +57,7 @@ class Wakeup:
                 signalled = True
             else:
                 received = True
-        return signalled, received
+        return signalled, received and not self.stopping
 
     def watch(self, descriptor: int) -> None:
         """Have ``wait_for_any`` wait for another descriptor."""
@@ -73,7 +74,7 @@ class Wakeup:
         if signalled:
             os.read(self._read, 4096)
             ready.remove(self._read)
-        return signalled, ready
+        return signalled, [] if self.stopping else ready
 
     def forget(self) -> None:
         """Let the signals that came until now not end the next wait. SIGTERM counts anyway."""
