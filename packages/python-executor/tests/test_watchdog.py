@@ -178,7 +178,7 @@ time.sleep(0.3)
 
 @pytest.mark.load
 def test_a_batch_of_greedy_programs_does_not_disturb_others() -> None:
-    with limited(4, disk=8 * MIB, memory=60 * MIB) as executor:
+    with limited(4, disk=2 * MIB, memory=60 * MIB) as executor:
         results = executor.execute_batch(
             [GREEDY["bytes"] + WAIT, FILLING["many files"] + WAIT, "1 + 1", "2 + 2"] * 2
         )
